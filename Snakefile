@@ -1,0 +1,26 @@
+# From raw frames to the paper's tables, figures and report.
+
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+configfile: "config/config.yaml"
+
+
+report: "workflow/report/workflow.rst"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/report.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        expand("results/tables/{table}.{kind}", table=config["tables"], kind=["csv", "md", "tex"]),
+        expand("results/figures/fig7.{kind}", kind=["svg", "png", "csv"]),
+        "results/report/index.html",

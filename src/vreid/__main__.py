@@ -1,0 +1,175 @@
+"""The verbs of vreid: each reads files, writes files, and is one rule of the workflow.
+
+Modules are imported by the verb that needs them, so that no table waits for torch.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from vreid.errors import InputError
+
+
+def render(a: argparse.Namespace) -> None:
+    """Render an embedded dataset in MARS's or DukeMTMC-VideoReID's layout."""
+    from vreid.walkers.world import World
+    from vreid.walkers.write import render as write
+
+    write(World.from_mapping(a.world), a.out, a.workers)
+
+
+def index(a: argparse.Namespace) -> None:
+    """List the tracklets of a dataset: one row a tracklet."""
+    from vreid.data.layouts import index as write
+
+    write(a.layout, a.root, a.names_only, a.expect, a.out)
+
+
+def annotate(a: argparse.Namespace) -> None:
+    """Join the attribute annotations to an index."""
+    from vreid.data.attributes import annotate_file
+
+    annotate_file(a.index, a.attributes, a.out)
+
+
+def freeze(a: argparse.Namespace) -> None:
+    """Write the resolved spec of a run to the file that its training reads."""
+    from vreid.spec import Spec
+
+    Spec.from_mapping(a.spec).save(a.out)
+
+
+def train(a: argparse.Namespace) -> None:
+    """Train one run; a killed one goes on from its last checkpoint."""
+    from vreid.train import train as run
+
+    run(
+        spec_path=a.spec,
+        index_path=a.index,
+        root=a.root,
+        dataset=a.dataset,
+        headline=a.headline,
+        out=a.out,
+        trunk_weights=a.trunk_weights,
+        stored_size=a.frame_size,
+        threads=a.threads,
+        workers=a.workers,
+    )
+
+
+def embed(a: argparse.Namespace) -> None:
+    """Turn the test tracklets of a dataset into features."""
+    from vreid.embed import embed as run
+
+    run(
+        spec_path=a.spec,
+        weights_path=a.weights,
+        index_path=a.index,
+        root=a.root,
+        dataset=a.dataset,
+        out=a.out,
+        stored_size=a.frame_size,
+        rendered=a.rendered,
+        threads=a.threads,
+        workers=a.workers,
+    )
+
+
+def score(a: argparse.Namespace) -> None:
+    """Rank-k and mAP of features, under all three protocols."""
+    from vreid.score import score as run
+
+    run(a.features, a.headline, a.out, a.per_query)
+
+
+def pixels(text: str) -> tuple[int, int]:
+    """HEIGHTxWIDTH, such as 256x128."""
+    try:
+        height, width = (int(part) for part in text.split("x"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not HEIGHTxWIDTH, such as 256x128") from None
+    return height, width
+
+
+def data(text: str) -> Any:
+    """JSON, or the path of a JSON file."""
+    try:
+        return json.loads(Path(text).read_text() if not text.lstrip().startswith("{") else text)
+    except (OSError, ValueError) as error:
+        raise argparse.ArgumentTypeError(f"neither JSON nor a JSON file ({error}): {text[:60]!r}") from None
+
+
+Option = tuple[str, dict[str, Any]]
+OUT: Option = ("--out", {"type": Path, "required": True, "help": "what is written"})
+INDEX: Option = ("--index", {"type": Path, "required": True, "help": "tracklets, annotated (csv.gz)"})
+ROOT: Option = ("--root", {"type": Path, "required": True, "help": "the dataset's folder"})
+SPEC: Option = ("--spec", {"type": Path, "required": True, "help": "the frozen spec of the run (JSON)"})
+PROTOCOLS = ["queries-removed", "queries-in-gallery", "mars-script"]
+HEADLINE: Option = ("--headline", {"choices": PROTOCOLS, "required": True, "help": "what the tables quote"})
+RUN: list[Option] = [
+    SPEC,
+    INDEX,
+    ROOT,
+    ("--dataset", {"required": True, "help": "the dataset's name"}),
+    ("--frame-size", {"type": pixels, "metavar": "HxW", "help": "refuse frames of another size"}),
+    ("--threads", {"type": int, "default": 1, "help": "CPU threads of the network"}),
+    ("--workers", {"type": int, "default": 0, "help": "processes that load frames"}),
+    OUT,
+]
+
+VERBS: dict[Callable[[argparse.Namespace], None], list[Option]] = {
+    render: [
+        ("--world", {"type": data, "required": True, "help": "the world's settings: JSON, or a file of it"}),
+        ("--workers", {"type": int, "default": 1}),
+        OUT,
+    ],
+    index: [
+        ("--layout", {"choices": ["mars", "duke"], "required": True}),
+        ROOT,
+        ("--names-only", {"action": "store_true", "help": "trust the name lists; look for no image"}),
+        ("--expect", {"type": data, "help": "counts that must hold, by split (JSON)"}),
+        OUT,
+    ],
+    annotate: [INDEX, ("--attributes", {"type": Path, "required": True, "help": "annotations (CSV)"}), OUT],
+    freeze: [("--spec", {"type": data, "required": True, "help": "the resolved spec: JSON, or a file of it"}), OUT],
+    train: [*RUN, HEADLINE, ("--trunk-weights", {"type": Path, "help": "weights that the trunk starts from"})],
+    embed: [
+        *RUN,
+        ("--weights", {"type": Path, "required": True, "help": "weights.pt of the run"}),
+        ("--rendered", {"action": "store_true", "help": "the dataset is rendered, not filmed"}),
+    ],
+    score: [
+        ("--features", {"type": Path, "required": True, "help": "features.npz"}),
+        HEADLINE,
+        ("--per-query", {"type": Path, "required": True, "help": "average precision a query (csv.gz), written too"}),
+        OUT,
+    ],
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="python -m vreid", description="Video person re-identification, step by step.")
+    verbs = top.add_subparsers(required=True, metavar="VERB")
+    for verb, options in VERBS.items():
+        sub = verbs.add_parser(verb.__name__.replace("_", "-"), help=verb.__doc__, description=verb.__doc__)
+        sub.set_defaults(verb=verb)
+        for flag, settings in options:
+            sub.add_argument(flag, **settings)
+    return top
+
+
+def main(arguments: list[str] | None = None) -> int:
+    a = parser().parse_args(arguments)
+    try:
+        a.verb(a)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,63 @@
+"""Frames: JPEG bytes → uint8 pixels."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+from torchvision.io import ImageReadMode, decode_jpeg
+
+from vreid.errors import InputError
+
+
+class FrameReader:
+    """Reads frames of one dataset as uint8 (N, 3, height, width).
+
+    A frame of another size is resized (DukeMTMC-VideoReID's differ from box to box), unless `stored_size` says what
+    every frame of the dataset measures (MARS: 256×128): then it is an error, since something else than the dataset
+    lies there. An undecodable frame is an error at once; it is not tried again.
+    """
+
+    def __init__(self, root: str | Path, height: int, width: int, stored_size: tuple[int, int] | None = None):
+        self.root = Path(root)
+        self.size = (height, width)
+        self.stored_size = stored_size
+
+    def __call__(self, names: Sequence[str]) -> Tensor:
+        frames = torch.empty(len(names), 3, *self.size, dtype=torch.uint8)
+        for i, name in enumerate(names):
+            frames[i] = self._frame(name)
+        return frames
+
+    def _frame(self, name: str) -> Tensor:
+        path = self.root / name
+        try:
+            encoded = np.fromfile(path, dtype=np.uint8)
+        except OSError as error:
+            raise InputError(
+                f"{path}: the frame cannot be read ({error.strerror}); index the dataset again"
+            ) from None
+        if not len(encoded):
+            raise InputError(f"{path}: the frame is empty (0 bytes); unpack the dataset again")
+        try:
+            frame = decode_jpeg(torch.from_numpy(encoded), mode=ImageReadMode.RGB)
+        except RuntimeError as error:
+            reason = str(error).splitlines()[0].rpartition(", ")[2]  # after the place in torchvision's source
+            raise InputError(
+                f"{path}: not a JPEG that can be decoded ({reason}); unpack the dataset again"
+            ) from None
+        size = tuple(frame.shape[1:])
+        if self.stored_size and size != self.stored_size:
+            raise InputError(
+                f"{path}: the frame is {size[0]}×{size[1]} pixels, but every frame of this dataset should be "
+                f"{self.stored_size[0]}×{self.stored_size[1]}; unpack the dataset again, or correct its `frame_size`"
+            )
+        return frame if size == self.size else resized(frame, self.size)
+
+
+def resized(frame: Tensor, size: tuple[int, int]) -> Tensor:
+    """uint8 (3, h, w) → uint8 (3, *size), bilinear, smoothed where it shrinks."""
+    scaled = interpolate(frame[None].float(), size, mode="bilinear", antialias=True)
+    return scaled[0].round().clamp(0, 255).to(torch.uint8)

@@ -1,0 +1,162 @@
+"""Figures drawn from results: Fig. 7, DVDP and mAP in the course of training with and without AITL."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import pandas as pd
+from matplotlib.figure import Figure
+
+from vreid.errors import InputError
+from vreid.files import written_whole
+from vreid.results import Training, read_trainings
+
+Spec = Mapping[str, Any]
+
+# Orange and blue, which colour-blind readers tell apart; the dashes do so without colour.
+LINES = {
+    "without": {"color": "#d55e00", "linestyle": (0, (4, 1.5))},
+    "with": {"color": "#1b7fc4", "linestyle": "-"},
+}
+INK = "#6f757d"  # a grey legible on white and on near-black; in the SVG it can be restyled as `currentColor`
+FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, 'DejaVu Sans', sans-serif"
+STYLE = {
+    "font.family": ["DejaVu Sans"],
+    "font.size": 9,
+    "svg.fonttype": "none",  # text stays text
+    "svg.hashsalt": "vreid",  # ids that do not change from one drawing to the next
+    **dict.fromkeys(["text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"], INK),
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.7,
+    "axes.titlesize": 9.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.grid": True,
+    "grid.color": INK,
+    "grid.linewidth": 0.5,
+    "grid.alpha": 0.25,
+    "legend.frameon": False,
+    "lines.linewidth": 1.6,
+}
+
+
+def dvdp_curves(spec: Spec, histories: Iterable[str | Path], out_stem: str | Path) -> None:
+    """Write Fig. 7 as `out_stem`.svg, .png and .csv (what is drawn).
+
+    `spec`: {"number": 7, "title": …,
+             "pairs": [{"label": "Baseline", "without": "baseline", "with": "aitl"}, …]}.
+    `histories`: history.csv files, each beside its train.json; of every model named at least one,
+        and of no other.
+
+    Lines are means over the seeds, bands reach from the least to the greatest. DVDP (Eq. 1) is the mean over
+    anchors of an epoch, a cosine distance; mAP is that of the epoch's validation, in percent.
+    Raises InputError for a history that is missing, is not of this figure, or has other epochs than the rest.
+    """
+    frame = curves(spec, read_trainings(histories))
+    with written_whole(f"{out_stem}.csv") as aside:
+        frame.to_csv(aside, index=False)
+    with matplotlib.rc_context(STYLE):
+        figure = _draw(spec, frame)
+        with written_whole(f"{out_stem}.png") as aside:
+            figure.savefig(aside, dpi=200, facecolor="white", metadata={"Software": None})
+        with written_whole(f"{out_stem}.svg") as aside:
+            blank = dict.fromkeys(["Creator", "Date", "Format", "Type"])
+            figure.savefig(aside, transparent=True, metadata={"Title": spec["title"], **blank})
+            aside.write_text(_restylable(aside.read_text()))
+
+
+def curves(spec: Spec, trainings: list[Training]) -> pd.DataFrame:
+    """What Fig. 7 draws: a row a pair × side (without, with AITL) × epoch; mean, min, max over seeds."""
+    parts = []
+    _check_alike(spec, trainings)
+    for pair in spec["pairs"]:
+        for side in LINES:
+            runs = [run.history for run in trainings if run.model == pair[side]]
+            if not runs:
+                raise InputError(f"figure {spec['number']}: no history.csv given is of model {pair[side]!r}")
+            epochs = pd.concat(runs).assign(mAP=lambda table: 100 * table.mAP).groupby("epoch")
+            columns = {
+                f"{name}_{which}": epochs[name].agg(which)
+                for name in ("dvdp", "mAP")
+                for which in ("mean", "min", "max")
+            }
+            part = pd.DataFrame(columns).round(6).reset_index()
+            who = {
+                "pair": pair.get("label", pair["without"]),
+                "side": side,
+                "model": pair[side],
+                "num_seeds": len(runs),
+            }
+            parts.append(pd.DataFrame(who, index=part.index).join(part))
+    return pd.concat(parts, ignore_index=True)
+
+
+def endings(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Where the curves end: for each pair and quantity the means without and with AITL at the last epoch that has
+    them, and whether the bands are apart there."""
+    found = []
+    for label, part in frame.groupby("pair", sort=False):
+        for name in ("dvdp", "mAP"):
+            last = part.dropna(subset=f"{name}_mean").groupby("side").last()
+            mean, low, high = (last[f"{name}_{which}"] for which in ("mean", "min", "max"))
+            ending = {
+                "pair": label,
+                "name": name,
+                "epoch": int(last.epoch.max()),
+                "apart": low.max() > high.min(),
+            }
+            found.append(ending | {"without": mean["without"], "with": mean["with"]})
+    return found
+
+
+def _check_alike(spec: Spec, trainings: list[Training]) -> None:
+    named = {pair[side] for pair in spec["pairs"] for side in LINES}
+    seen: dict[tuple, Path] = {}
+    for run in trainings:
+        if run.model not in named:
+            raise InputError(
+                f"{run.path}: figure {spec['number']} draws no model {run.model!r}; leave it out"
+            )
+        if (run.model, run.seed) in seen:
+            raise InputError(f"{run.path}: the same run as {seen[run.model, run.seed]}; give one")
+        seen[run.model, run.seed] = run.path
+        if run.history.mAP.isna().all():
+            raise InputError(f"{run.path}: no epoch was validated; set training.validate_every")
+        first = trainings[0]
+        for what, ours, theirs in (
+            ("training dataset", run.train, first.train),
+            ("recipe", run.recipe, first.recipe),
+            ("number of epochs", len(run.history), len(first.history)),
+        ):
+            if ours != theirs:
+                raise InputError(f"{run.path}: the {what} is {ours}, but {theirs} in {first.path}")
+
+
+def _draw(spec: Spec, frame: pd.DataFrame) -> Figure:
+    """DVDP above, mAP below, one column of panels a pair."""
+    pairs = list(frame.pair.unique())
+    figure = Figure(figsize=(3.5 * max(2, len(pairs)), 4.6), layout="constrained")
+    panels = figure.subplots(2, len(pairs), sharex=True, sharey="row", squeeze=False)
+    for column, label in enumerate(pairs):
+        for row, (name, axis) in enumerate({"dvdp": "DVDP (cosine distance)", "mAP": "mAP (%)"}.items()):
+            panel = panels[row][column]
+            for side, style in LINES.items():
+                line = frame[(frame.pair == label) & (frame.side == side)].dropna(subset=f"{name}_mean")
+                panel.plot(line.epoch, line[f"{name}_mean"], label=f"{side} AITL", **style)
+                band = line[f"{name}_min"], line[f"{name}_max"]
+                panel.fill_between(line.epoch, *band, color=style["color"], alpha=0.18, linewidth=0)
+            if column == 0:
+                panel.set_ylabel(axis)
+        panels[0][column].set_title(label)
+        panels[1][column].set_xlabel("epoch")
+    panels[0][0].set_ylim(bottom=0)
+    panels[0][0].legend(loc="upper right")
+    return figure
+
+
+def _restylable(svg: str) -> str:
+    """The same picture whose ink follows the CSS `color` around it, in the reader's own fonts."""
+    svg = svg.replace(INK, "currentColor").replace("'DejaVu Sans'", FONTS)
+    return svg.replace("<svg ", f'<svg color="{INK}" ', 1)

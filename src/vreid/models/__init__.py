@@ -1,0 +1,1 @@
+"""Networks: the trunk, the streams, and one file a method."""

@@ -1,0 +1,95 @@
+"""The convolutional trunk that every model shares: frames (N, 3, H, W) → feature maps (N, C, h, w)."""
+
+from collections import OrderedDict
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torchvision.models import ResNet50_Weights, resnet50
+from torchvision.models.resnet import BasicBlock
+
+from vreid.errors import InputError
+from vreid.spec import Trunk, one_of
+
+
+def build_trunk(spec: Trunk, weights: str | Path | None = None) -> nn.Sequential:
+    """The trunk with its weights: `weights` (a file) when given, else what `spec.weights` names.
+
+    The file is a state dict of torchvision's ResNet-50, or the weights of one of our own trainings, whose trunk is
+    taken. The result has the attribute `channels`, its number of output channels.
+    """
+    one_of("trunk.name", spec.name, TRUNKS)
+    trunk, channels = TRUNKS[spec.name](spec.width)
+    if weights is not None:
+        _load(trunk, Path(weights))
+    elif spec.weights == "imagenet":
+        trunk.load_state_dict(_imagenet(), strict=False)
+    elif spec.weights != "none":
+        raise InputError(f"trunk.weights: {spec.weights!r} needs its file: give it with --trunk-weights")
+    trunk.channels = channels
+    return trunk
+
+
+def _resnet50(width: int) -> tuple[nn.Sequential, int]:
+    """ResNet-50 with last stride 1, so that 256×128 frames give 16×8 maps; submodules keep torchvision's names."""
+    if width != 64:
+        raise InputError(f"trunk.width: resnet50 has 64 channels in its first stage, not {width}")
+    network = resnet50(weights=None)
+    network.layer4[0].conv2.stride = network.layer4[0].downsample[0].stride = (1, 1)
+    return nn.Sequential(OrderedDict((n, m) for n, m in network.named_children() if n not in ("avgpool", "fc"))), 2048
+
+
+def _small(width: int) -> tuple[nn.Sequential, int]:
+    """Stem and four BasicBlocks of width·(1, 2, 4, 8) channels, last stride 1 too: 64×32 frames give 8×4 maps."""
+    stages = [
+        ("conv1", nn.Conv2d(3, width, 3, stride=2, padding=1, bias=False)),
+        ("bn1", nn.BatchNorm2d(width)),
+        ("relu", nn.ReLU(inplace=True)),
+    ]
+    inputs = width
+    for number, (factor, stride) in enumerate(((1, 1), (2, 2), (4, 2), (8, 1)), start=1):
+        outputs = factor * width
+        shortcut = None
+        if (inputs, stride) != (outputs, 1):
+            projection = nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False)
+            shortcut = nn.Sequential(projection, nn.BatchNorm2d(outputs))
+        stages.append((f"layer{number}", BasicBlock(inputs, outputs, stride, shortcut)))
+        inputs = outputs
+    return nn.Sequential(OrderedDict(stages)), inputs
+
+
+TRUNKS = {"resnet50": _resnet50, "small": _small}
+
+
+def _load(trunk: nn.Sequential, path: Path) -> None:
+    try:
+        state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such weights file for the trunk") from None
+    except Exception as error:
+        raise InputError(f"{path}: not a file of weights ({error}); fetch or train it again") from None
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise InputError(f"{path}: not a state dict, which has a tensor for every name; fetch or train it again")
+    ours = {key.removeprefix("trunk."): value for key, value in state.items() if key.startswith("trunk.")}
+    # Files of torchvision's older weights do not hold the counters of batch normalisation.
+    wanted = trunk.state_dict()
+    counters = {key: value for key, value in wanted.items() if key.endswith("num_batches_tracked")}
+    found = counters | (ours or state)
+    for key, value in wanted.items():
+        if key not in found or found[key].shape != value.shape:
+            was = tuple(found[key].shape) if key in found else "nothing"
+            raise InputError(f"{path}: {key} should have shape {tuple(value.shape)}, found {was}: another trunk's weights?")
+    trunk.load_state_dict({key: found[key] for key in wanted})
+
+
+def _imagenet() -> dict[str, Tensor]:
+    """The ImageNet weights of torchvision (V1, of the paper's time), from its cache or the network."""
+    weights = ResNet50_Weights.IMAGENET1K_V1
+    try:
+        state = weights.get_state_dict(progress=True, check_hash=True)
+    except Exception as error:  # no network, or a torn download
+        raise InputError(
+            f"ImageNet weights of ResNet-50: {weights.url} cannot be fetched ({error}); on a machine with a network "
+            "download that file, and name its path as `trunk: weights` in the configuration"
+        ) from None
+    return {key: value for key, value in state.items() if not key.startswith("fc.")}

@@ -1,0 +1,215 @@
+"""The report: one HTML file that needs no network, in which every number of ours leads to its runs.
+
+`build` takes a manifest, plain data that names the files to show:
+
+    {"title": …,                                                  optional
+     "tables": [{"spec": {…}, "stem": "results/tables/table1"}],  spec as for `tables.make`; its "reference", if
+                                                                  set, is the model to compare the rest with
+     "figures": [{"spec": {…}, "stem": "results/figures/fig7"}],  spec as for `figures.dvdp_curves`
+     "datasets": [{"name": …, "rendered": true, "index": "….csv.gz", "contact_sheet": "….png"}],
+     "metrics": ["…/metrics.json"],
+     "trainings": ["…/train.json"]}                               optional; counts what was never tested, too
+"""
+
+import base64
+import io
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import jinja2
+import pandas as pd
+from PIL import Image
+
+from vreid import figures, tables, typeset
+from vreid.data.tracklets import SPLITS, read_tracklets
+from vreid.errors import InputError
+from vreid.files import written_whole
+from vreid.results import Result, mean_and_std, read_json, read_results
+
+PROTOCOLS = {
+    "queries-removed": "No query is in the gallery. AP is the mean precision at the ranks of the matches.",
+    "queries-in-gallery": "The other queries stay in the gallery. AP is the mean precision at the matches.",
+    "mars-script": "MARS's own script: the other queries stay in the gallery, and AP is trapezoidal.",
+}
+# Inside an <img> a drawing sees nothing of the page's style, only the reader's preference.
+INK = "<style>:root{color:#3b3e44}@media screen and (prefers-color-scheme:dark){:root{color:#c4c1b9}}</style>"
+
+
+def build(manifest: Mapping[str, Any], out: str | Path) -> None:
+    """Write the report to `out`; the files it shows are linked to relative to it.
+
+    Raises InputError for a file that is missing or torn, and for a number without its runs among `metrics`.
+    """
+    out = Path(out)
+    results = read_results(manifest["metrics"])
+    trainings = [read_json(Path(path)) for path in manifest.get("trainings", [])]
+    groups = run_groups(results)
+    rows = [row for entry in manifest["tables"] for row in entry["spec"]["rows"]]
+    labels = {row["model"]: row.get("label", row["model"]) for row in rows}
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals["link"] = lambda path: quote(os.path.relpath(path, out.parent))
+    environment.filters |= {"duration": duration, "machine": machine, "commit": commit}
+    page = environment.get_template("report.html.j2").render(
+        title=manifest.get("title", "Video person re-identification"),
+        labels=labels,
+        shown=[name for name in ("R1", "R5", "R10", "R20", "mAP") if all(name in r.scores for r in results)],
+        results=results,
+        tested={result.test: result.rendered for result in results},
+        tables=[table_section(entry, results) for entry in manifest["tables"]],
+        figures=[figure_section(entry) for entry in manifest["figures"]],
+        protocols=protocol_rows(groups),
+        explained=PROTOCOLS,
+        datasets=[dataset_section(entry) for entry in manifest["datasets"]],
+        groups=groups,
+        anchors={group["who"]: group["anchor"] for group in groups},
+        cost=cost(results, trainings),
+    )
+    with written_whole(out) as aside:
+        aside.write_text(page)
+
+
+def run_groups(results: Iterable[Result]) -> list[dict[str, Any]]:
+    """The runs behind one cell of a table go together: a model trained on one dataset and tested on one."""
+    found: dict[tuple, list[Result]] = {}
+    for result in results:
+        found.setdefault((result.model, result.train, result.test), []).append(result)
+    return [
+        {"who": who, "anchor": f"runs-{number}", "results": sorted(runs, key=lambda run: run.seed)}
+        for number, (who, runs) in enumerate(found.items(), 1)
+    ]
+
+
+def table_section(entry: Mapping[str, Any], results: Sequence[Result]) -> dict[str, Any]:
+    spec, stem = entry["spec"], entry["stem"]
+    frame = _read(tables.read, f"{stem}.csv")
+    known = {(result.model, result.train, result.test) for result in results}
+    for who in zip(frame.model, frame.train, frame.test):
+        if who not in known:
+            raise InputError(
+                f"{stem}.csv: no run of {who} is among the metrics given; list them in the manifest"
+            )
+    return {
+        "number": spec["number"],
+        "title": spec["title"],
+        "labels": typeset.labels(frame),
+        "groups": typeset.groups(spec, frame),
+        "notes": typeset.notes(spec, frame),
+        "reference": spec.get("reference"),
+        "gains": tables.gains(spec, frame, results),
+        "files": {kind: f"{stem}.{kind}" for kind in ("csv", "md", "tex")},
+    }
+
+
+def figure_section(entry: Mapping[str, Any]) -> dict[str, Any]:
+    spec, stem = entry["spec"], entry["stem"]
+    frame = _read(pd.read_csv, f"{stem}.csv")
+    svg = _read(lambda path: Path(path).read_text(), f"{stem}.svg")
+    head, mark, drawing = svg.partition("<defs>")
+    data = base64.b64encode((head + INK + mark + drawing).encode()).decode()
+    return {
+        "number": spec["number"],
+        "title": spec["title"],
+        "image": f"data:image/svg+xml;base64,{data}",
+        "endings": figures.endings(frame),
+        "seeds": sorted(set(frame.num_seeds)),
+        "files": {kind: f"{stem}.{kind}" for kind in ("csv", "svg", "png")},
+    }
+
+
+def protocol_rows(groups: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """For each group of runs and each protocol: mAP and R1 over the seeds, in percent, and what was ranked."""
+    rows = []
+    for group in groups:
+        first = group["results"][0]
+        scores = {}
+        for name, counts in first.protocols.items():
+            values = {m: [100 * r.protocols[name][m] for r in group["results"]] for m in ("mAP", "R1")}
+            scores[name] = {"counts": counts, **{m: mean_and_std(v) for m, v in values.items()}}
+        rows.append({"who": group["who"], "headline": first.headline, "scores": scores})
+    return rows
+
+
+def dataset_section(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Counts of each split, and the contact sheet as a picture small enough to carry along."""
+    index = read_tracklets(entry["index"])
+    counts = []
+    for split, part in index.groupby("split", sort=False):
+        people = part.pid > 0
+        counts.append(
+            {
+                "split": split,
+                "tracklets": len(part),
+                "people": part.pid[people].nunique(),
+                "cameras": part.camid.nunique(),
+                "distractors or junk": int((~people).sum()),
+                "frames": int(part.num_frames.sum()),
+            }
+        )
+    counts.sort(key=lambda row: SPLITS.index(row["split"]))
+    buffer = io.BytesIO()
+    with _read(Image.open, entry["contact_sheet"]) as sheet:
+        size = sheet.size
+        sheet.convert("RGB").save(buffer, "WEBP", quality=82, method=6)
+    data = base64.b64encode(buffer.getvalue()).decode()
+    return {**entry, "counts": counts, "size": size, "image": f"data:image/webp;base64,{data}"}
+
+
+def cost(results: Sequence[Result], trainings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Seconds by model and in all; a training counts once, however many datasets it was tested on."""
+    provenances = [*trainings, *(result.provenance for result in results)]
+    trained = {(run["train_dataset"], run["model"], run["seed"]): run for run in provenances}
+    rows = []
+    for train, model in dict.fromkeys(who[:2] for who in trained):
+        own = [run for who, run in trained.items() if who[:2] == (train, model)]
+        tests = [result.provenance for result in results if (result.train, result.model) == (train, model)]
+        seconds = {
+            "training": sum(run.get("seconds", 0) for run in own),
+            "embedding": sum(run.get("embed_seconds", 0) for run in tests),
+            "scoring": sum(run.get("score_seconds", 0) for run in tests),
+        }
+        rows.append({"train": train, "model": model, "runs": len(own), "first": own[0], "seconds": seconds})
+    return {
+        "rows": rows,
+        "total": sum(sum(row["seconds"].values()) for row in rows),
+        "machines": list(dict.fromkeys(map(machine, provenances))),
+        "commits": list(dict.fromkeys(map(commit, provenances))),
+    }
+
+
+def machine(run: Mapping[str, Any]) -> str:
+    threads = f"{run['threads']} thread{'s' * (run['threads'] != 1)}" if "threads" in run else ""
+    torch = f"torch {run['torch']}" if "torch" in run else ""
+    parts = [run.get("device", ""), run.get("precision", ""), threads, run.get("host_cpu", ""), torch]
+    return ", ".join(part for part in parts if part) or "unknown machine"
+
+
+def commit(run: Mapping[str, Any]) -> str:
+    return (run.get("commit", "")[:10] or "no commit") + ("+dirty" if run.get("dirty") else "")
+
+
+def duration(seconds: float) -> str:
+    """In words such as 5.2 s, 58 s, 14 min 33 s, 3 h 05 min."""
+    if round(seconds) < 60:
+        return f"{seconds:.0f} s" if seconds >= 9.95 else f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def _read(reader: Callable[[Any], Any], path: str) -> Any:
+    try:
+        return reader(path)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; run what writes it first") from None
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path}: cannot be read ({error}); remove it and run what writes it again"
+        ) from None

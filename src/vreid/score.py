@@ -1,0 +1,116 @@
+"""From the features of a test set, `features.npz`, to its `metrics.json` and `per_query.csv.gz`."""
+
+import gzip
+import json
+import time
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from vreid.errors import InputError
+from vreid.files import written_whole
+from vreid.metrics import JUNK, PROTOCOLS, evaluate_features
+
+LABELS = ("pids", "camids", "tracklets", "splits")
+SPLITS = ("query", "gallery", "junk")
+MEND = "embed the test set again"
+
+
+def score(features_path: str | Path, headline: str, out_json: str | Path, out_per_query: str | Path) -> None:
+    """Score the features (cosine distance) under every protocol; `headline` names the one that tables show.
+
+    `out_json` gets `headline`, `protocols` (mAP and R1 to R20 as fractions, the numbers of queries, of
+    queries with a match, and of ranked gallery tracklets) and `provenance`, that of the features with
+    `score_seconds`. `out_per_query` (CSV.gz) gets protocol, pid, camid, tracklet, average_precision and
+    first_match_rank, the last two blank where a query has no match. Bad input: InputError, nothing written.
+    """
+    names = [protocol.name for protocol in PROTOCOLS]
+    if headline not in names:
+        raise InputError(f"no protocol is called {headline!r}: the headline is one of {', '.join(names)}")
+    started = time.perf_counter()
+    arrays, provenance = read_features(features_path)
+    is_query = arrays["splits"] == "query"
+    try:
+        results = evaluate_features(arrays["features"], arrays["pids"], arrays["camids"], is_query)
+    except ValueError as error:
+        raise InputError(f"{features_path}: {error}; check the splits of the dataset") from error
+    queries = {column: arrays[f"{column}s"][is_query] for column in ("pid", "camid", "tracklet")}
+    table = pd.concat([_per_query(name, queries, result) for name, result in results.items()])
+    metrics = {
+        "headline": headline,
+        "protocols": {name: _scalars(result) for name, result in results.items()},
+        "provenance": provenance | {"score_seconds": round(time.perf_counter() - started, 3)},
+    }
+    with written_whole(out_json) as metrics_file, written_whole(out_per_query) as table_file:
+        # Without a time stamp the same scores are the same bytes.
+        table_file.write_bytes(gzip.compress(table.to_csv(index=False).encode(), mtime=0))
+        metrics_file.write_text(json.dumps(metrics, indent=2) + "\n")
+
+
+def read_features(path: str | Path) -> tuple[dict[str, np.ndarray], dict]:
+    """The arrays of a `features.npz` (features (N, D) finite, and its labels (N,)) and its provenance.
+
+    Raises InputError, naming the file and the mend, where the file or anything in it is missing or unsound.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in ("features", *LABELS)}
+            provenance = json.loads(str(stored["provenance"][()]))
+    except FileNotFoundError:
+        raise InputError(f"{path}: there is no such file; embed the test set first") from None
+    except KeyError as error:
+        raise InputError(f"{path}: an array is missing ({error.args[0]}); {MEND}") from error
+    except (OSError, EOFError, RuntimeError, TypeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(f"{path}: not a whole file of features ({error}); {MEND}") from error
+    if fault := _fault(arrays, provenance):
+        raise InputError(f"{path}: {fault}; {MEND}")
+    return arrays, provenance
+
+
+def _fault(arrays: Mapping[str, np.ndarray], provenance: object) -> str | None:
+    features, splits = arrays["features"], arrays["splits"]
+    if features.ndim != 2 or not np.issubdtype(features.dtype, np.floating):
+        return f"features are {features.shape} {features.dtype}, not floating-point (tracklets, channels)"
+    for name in LABELS:
+        if arrays[name].shape != (len(features),):
+            return f"{name} are {arrays[name].shape}, not one for each of the {len(features)} features"
+    if not isinstance(provenance, dict):
+        return "the provenance is not a JSON object"
+    if unknown := set(splits.tolist()) - set(SPLITS):
+        return f"unknown split {min(unknown, key=str)!r} (there are {', '.join(SPLITS)})"
+    for split in ("query", "gallery"):
+        if split not in splits:
+            return f"no tracklet is of the split {split!r}"
+    misplaced = np.where(
+        splits == "query", arrays["pids"] < 1, (splits == "junk") != (arrays["pids"] == JUNK)
+    )
+    if misplaced.any():
+        row = misplaced.argmax()
+        where = f"row {row} has pid {arrays['pids'][row]} in the split {str(splits[row])!r}"
+        return f"{where} (junk, and junk alone, has pid -1; queries have a pid from 1)"
+    # The extremes are NaN or infinite if anything is, and take no memory.
+    if not np.isfinite([features.min(initial=0), features.max(initial=0)]).all():
+        row = (~np.isfinite(features).all(axis=1)).argmax()
+        who = f"pid {arrays['pids'][row]}, tracklet {arrays['tracklets'][row]}"
+        return f"the feature in row {row} ({who}) is not finite"
+    return None
+
+
+def _per_query(protocol: str, queries: Mapping[str, np.ndarray], result: Mapping) -> pd.DataFrame:
+    first = pd.Series(result["first_match_rank"], dtype="Int64")
+    return pd.DataFrame(
+        {
+            "protocol": protocol,
+            **queries,
+            "average_precision": result["average_precision"],
+            "first_match_rank": first.mask(first == 0),
+        }
+    )
+
+
+def _scalars(result: Mapping) -> dict:
+    return {name: value for name, value in result.items() if not isinstance(value, np.ndarray)}

@@ -1,0 +1,191 @@
+"""What a run is: frozen dataclasses, resolved from the configuration, and a digest that names them.
+
+A run's spec = the budget that all models share ⊕ a recipe ⊕ the model's own entry. It is frozen to a file before the
+run starts, so that a job that waited in a queue trains what was asked for and not what the configuration says by then.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vreid.errors import InputError
+from vreid.files import written_whole
+
+
+def one_of(key: str, value: str, known: Collection[str]) -> None:
+    """Raise InputError unless the value of `key` is known."""
+    if value not in known:
+        raise InputError(f"{key}: {value!r} is none of {', '.join(known)}")
+
+
+def _at_least_one(settings: Any, *keys: str) -> None:
+    for key in keys:
+        if getattr(settings, key) < 1:
+            raise InputError(f"{key}: {getattr(settings, key)} is not 1 or more")
+
+
+@dataclass(frozen=True)
+class Trunk:
+    """The convolutional backbone of every model."""
+
+    name: str = "resnet50"  # resnet50 (last stride 1) or small
+    width: int = 64  # channels of the first stage; those of resnet50 are 64
+    weights: str = "imagenet"  # imagenet, none, or the name of what is loaded (the file is given to `train`)
+
+    def __post_init__(self):
+        _at_least_one(self, "width")
+
+
+@dataclass(frozen=True)
+class Clips:
+    """How clips are cut from tracklets, for training and for testing."""
+
+    frames: int = 4  # T
+    height: int = 256  # pixels
+    width: int = 128
+    order: str = "consecutive"  # consecutive | shuffled (the released code shuffles every tracklet once)
+    test_clips: int = 200  # at most so many clips of a tracklet are tested
+    validation_clips: int = 200  # the same at the validations in mid-training
+
+    def __post_init__(self):
+        one_of("order", self.order, ("consecutive", "shuffled"))
+        _at_least_one(self, "frames", "height", "width", "test_clips", "validation_clips")
+
+
+@dataclass(frozen=True)
+class Augment:
+    """Each drawn for every frame on its own."""
+
+    pad: int = 10  # pixels of padding before a random crop back to size
+    flip: float = 0.5  # probability of a horizontal flip
+    erase: float = 0.5  # probability of random erasing
+
+
+@dataclass(frozen=True)
+class Training:
+    """Sampler, optimiser and schedule. Times of the schedule are fractions of the whole training."""
+
+    epochs: int = 500
+    people: int = 8  # P
+    clips: int = 4  # K
+    lr: float = 3e-4
+    weight_decay: float = 5e-4
+    warmup: float = 0.02  # fraction of the training with a linear warm-up …
+    warmup_from: float = 0.01  # … from this share of the learning rate
+    milestones: tuple[float, ...] = (0.14, 0.28, 0.42, 0.62, 0.82)  # fractions where the rate is multiplied …
+    decay: float = 0.3  # … by this
+    validate_every: int = 10  # epochs
+    precision: str = "auto"  # auto | float32 | bfloat16 (autocast)
+
+    def __post_init__(self):
+        one_of("precision", self.precision, ("auto", "float32", "bfloat16"))
+        _at_least_one(self, "epochs", "people", "clips", "validate_every")
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One training, whole: what `python -m vreid train` reads."""
+
+    model: str
+    seed: int
+    method: str = "multitask"  # the file in vreid/models
+    recipe: str = "paper"
+    options: Mapping[str, Any] = field(default_factory=dict)  # the method's own settings, checked by the method
+    trunk: Trunk = Trunk()
+    clips: Clips = Clips()
+    augment: Augment = Augment()
+    training: Training = Training()
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, Any], source: str = "spec") -> "Spec":
+        """Build from plain data; an unknown or missing key, or one of a wrong type, is an InputError naming it."""
+        return build(cls, mapping, source)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Spec":
+        try:
+            mapping = json.loads(Path(path).read_text())
+        except FileNotFoundError:
+            raise InputError(f"{path}: no such spec; `snakemake` writes it, or `python -m vreid freeze`") from None
+        except ValueError as error:
+            raise InputError(f"{path}: not valid JSON ({error}); remove it and let `snakemake` write it again") from None
+        return cls.from_mapping(mapping, str(path))
+
+    def save(self, path: str | Path) -> None:
+        with written_whole(path) as aside:
+            aside.write_text(json.dumps(dataclasses.asdict(self), indent=2, sort_keys=True) + "\n")
+
+    @property
+    def digest(self) -> str:
+        """12 hex digits that change with any setting and not with the order of keys."""
+        return hashlib.sha256(canonical(dataclasses.asdict(self)).encode()).hexdigest()[:12]
+
+
+def canonical(value: Any) -> str:
+    """One text for equal data, whatever the order of keys."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+def build(cls: type, mapping: Mapping[str, Any], source: str) -> Any:
+    """A frozen dataclass from plain data, strictly: every key known, every value of its field's type."""
+    if not isinstance(mapping, Mapping):
+        raise InputError(f"{source}: expected a mapping of {cls.__name__} settings, found {mapping!r}")
+    fields = {f.name: f for f in dataclasses.fields(cls)}
+    if unknown := sorted(set(mapping) - set(fields)):
+        raise InputError(f"{source}: unknown key {unknown[0]!r}; known are {', '.join(fields)}")
+    required = [n for n, f in fields.items() if f.default is f.default_factory is dataclasses.MISSING]
+    if missing := [name for name in required if name not in mapping]:
+        raise InputError(f"{source}: the key {missing[0]!r} is missing")
+    values = {name: _cast(fields[name].type, value, f"{source}: {name}") for name, value in mapping.items()}
+    try:
+        return cls(**values)
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from None
+
+
+def _cast(kind: Any, value: Any, where: str) -> Any:
+    if dataclasses.is_dataclass(kind):
+        return build(kind, value, where)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if kind in (int, float, str, bool) and type(value) is not kind:
+        raise InputError(f"{where}: expected {kind.__name__}, found {value!r}")
+    if getattr(kind, "__origin__", None) is tuple:
+        if not isinstance(value, list | tuple):
+            raise InputError(f"{where}: expected a list, found {value!r}")
+        return tuple(_cast(kind.__args__[0], item, where) for item in value)
+    return value
+
+
+def resolve(config: Mapping[str, Any], model: str, seed: int) -> Spec:
+    """The spec of one run of the configuration: budget ⊕ recipe ⊕ the model's entry, the later winning.
+
+    A recipe holds the sections of a spec (`training`, `clips`, `augment`) and, under a method's name, the options of
+    that method. An entry holds `method`, `recipe`, the same sections, and the method's options beside them.
+    """
+    entry = dict(config["models"][model])
+    method = entry.pop("method", "multitask")
+    recipe_name = entry.pop("recipe", config["recipe"])
+    if recipe_name not in config["recipes"]:
+        raise InputError(f"models.{model}.recipe: {recipe_name!r} is none of {', '.join(config['recipes'])}")
+    recipe, budget = config["recipes"][recipe_name], config["budget"]
+    sections = {
+        name: {**recipe.get(name, {}), **budget.get(name, {}), **entry.pop(name, {})}
+        for name in ("trunk", "clips", "augment", "training")
+    }
+    entry.pop("train_on", None)
+    return Spec.from_mapping(
+        {
+            "model": model,
+            "seed": seed,
+            "method": method,
+            "recipe": recipe_name,
+            "options": {**recipe.get(method, {}), **entry},
+            **sections,
+        },
+        f"models.{model}",
+    )

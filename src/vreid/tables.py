@@ -1,0 +1,190 @@
+"""Tables: results of runs become means over seeds beside the published values (CSV, Markdown, LaTeX).
+
+A table's spec is plain data from the configuration:
+
+    {"number": 1, "title": "Ablation study", "metrics": ["R1", "R5", "R10", "mAP"], "published": "1",
+     "rows": [{"model": "baseline", "label": "Baseline"}, …],
+     "columns": [{"train": "synth-mars", "test": "synth-mars",
+                  "published_train": "mars", "published_test": "mars"}]}
+
+`published` names the table in the file of published values; a row may name its row there with `published`, or
+its model does. A column without `published_test` gets no published values beside it. `seeds`, of the table or
+of a row, are the seeds that must be there; by default every row must have all the seeds that any row has.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from vreid.errors import InputError
+from vreid.files import written_whole
+from vreid.results import Result, mean_and_std, read_results
+from vreid.typeset import latex, markdown
+
+PUBLISHED_COLUMNS = ["table", "row", "train", "test", "metric", "value", "note", "source"]
+
+Spec = Mapping[str, Any]
+
+
+def make(spec: Spec, metrics: Iterable[str | Path], published: str | Path, out_stem: str | Path) -> None:
+    """Write `out_stem`.csv, .md and .tex from metrics.json files and the CSV of published values."""
+    frame = tabulate(spec, read_results(metrics), read_published(published))
+    texts = {".csv": frame.to_csv(index=False), ".md": markdown(spec, frame), ".tex": latex(spec, frame)}
+    for suffix, text in texts.items():
+        with written_whole(f"{out_stem}{suffix}") as aside:
+            aside.write_text(text)
+
+
+def read(path: str | Path) -> pd.DataFrame:
+    """A table's CSV as `tabulate` returned it: published values are text, as printed."""
+    frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+    for name in frame:
+        if name.endswith(("_mean", "_std")):
+            frame[name] = pd.to_numeric(frame[name].replace("", "nan"))
+    return frame.assign(rendered=frame.rendered == "True", num_seeds=frame.num_seeds.astype(int))
+
+
+def read_published(path: str | Path) -> pd.DataFrame:
+    """The published values as printed (text; "" where blank), indexed by table, row, train, test, metric."""
+    try:
+        frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as CSV ({error})") from None
+    if list(frame.columns) != PUBLISHED_COLUMNS:
+        raise InputError(f"{path}: the columns must be {', '.join(PUBLISHED_COLUMNS)}")
+    if (bad := pd.to_numeric(frame.value, errors="coerce").isna() & (frame.value != "")).any():
+        raise InputError(
+            f"{path}: line {bad.idxmax() + 2}: {frame.value[bad.idxmax()]!r} is not a number; mend it"
+        )
+    keys = PUBLISHED_COLUMNS[:5]
+    if (twice := frame.duplicated(keys)).any():
+        line = twice.idxmax()
+        raise InputError(f"{path}: line {line + 2} repeats {', '.join(frame.loc[line, keys])}; keep one")
+    return frame.set_index(keys)
+
+
+def tabulate(spec: Spec, results: Sequence[Result], published: pd.DataFrame) -> pd.DataFrame:
+    """One row a dataset pair × model.
+
+    Columns of each metric: `_mean` and `_std` over the seeds, in percent (sample standard deviation; NaN for
+    one seed), and `_published`, text as printed, which was measured on `published_train`, `published_test`.
+    Raises InputError for a run that is missing, or does not belong in this table.
+    """
+    _check_belonging(spec, results)
+    everyone = sorted({result.seed for result in results})
+    rows = []
+    for column in spec["columns"]:
+        for row in spec["rows"]:
+            seeds = row.get("seeds", spec.get("seeds", everyone))
+            runs = _runs(spec, row, column, seeds, results)
+            beside = _beside(spec, row, column, published)
+            rows.append(_identity(spec, row, runs) | _means(spec, runs) | beside)
+    return pd.DataFrame(rows)
+
+
+def _identity(spec: Spec, row: Spec, runs: Sequence[Result]) -> dict[str, Any]:
+    run = runs[0]
+    return {
+        "table": str(spec["number"]),
+        "model": run.model,
+        "label": row.get("label", run.model),
+        "train": run.train,
+        "test": run.test,
+        "rendered": run.rendered,
+        "recipe": run.recipe,
+        "protocol": run.headline,
+        "seeds": " ".join(str(run.seed) for run in runs),
+        "num_seeds": len(runs),
+        "unit": "percent",
+    }
+
+
+def _means(spec: Spec, runs: Sequence[Result]) -> dict[str, float]:
+    cells = {}
+    for metric in spec["metrics"]:
+        for run in runs:
+            if metric not in run.scores:
+                raise InputError(f"{run.path}: no {metric} under {run.headline!r}; score the run again")
+        mean, std = mean_and_std(100 * run.scores[metric] for run in runs)
+        cells |= {f"{metric}_mean": round(mean, 6), f"{metric}_std": round(std, 6)}
+    return cells
+
+
+def _beside(spec: Spec, row: Spec, column: Spec, published: pd.DataFrame) -> dict[str, str]:
+    test = column.get("published_test", "")
+    train = column.get("published_train", test)
+    keys = {
+        metric: (str(spec.get("published", "")), row.get("published", row["model"]), train, test, metric)
+        for metric in spec["metrics"]
+    }
+    values = {metric: published.value.get(key, "") for metric, key in keys.items()}
+    sources = sorted({published.source[keys[metric]] for metric, value in values.items() if value})
+    return {
+        **{f"{metric}_published": value for metric, value in values.items()},
+        "published_train": train,
+        "published_test": test,
+        "published_source": "; ".join(sources),
+    }
+
+
+def _runs(spec: Spec, row: Spec, column: Spec, seeds: Sequence[int], results: Sequence[Result]) -> list:
+    """The runs behind one row in one column: just one of each seed."""
+    number = f"table {spec['number']}"
+    who = (row["model"], column["train"], column["test"])
+    runs = {run.seed: run for run in results if (run.model, run.train, run.test) == who}
+    for seed, run in runs.items():
+        if seed not in seeds:
+            raise InputError(f"{run.path}: {number} takes the seeds {list(seeds)}, not {seed}; leave it out")
+    if missing := [seed for seed in seeds if seed not in runs] or (not runs and ["any"]):
+        raise InputError(
+            f"{number}: none of the {len(results)} metrics.json files given is of model {who[0]!r}, seed "
+            f"{missing[0]}, trained on {who[1]}, tested on {who[2]}; score that run or take the row out"
+        )
+    return [runs[seed] for seed in sorted(runs)]
+
+
+def _check_belonging(spec: Spec, results: Sequence[Result]) -> None:
+    """Every result fills a cell of this table, and the results of a column were made and scored alike."""
+    number = f"table {spec['number']}"
+    models = {row["model"] for row in spec["rows"]}
+    pairs = {(column["train"], column["test"]) for column in spec["columns"]}
+    first: dict[tuple, Result] = {}
+    for run in results:
+        pair = (run.train, run.test)
+        if run.model not in models:
+            raise InputError(f"{run.path}: {number} has no row for the model {run.model!r}")
+        if pair not in pairs:
+            raise InputError(
+                f"{run.path}: {number} has no column for training on {pair[0]}, testing on {pair[1]}"
+            )
+        for scope, key in (number, "recipe"), (pair, "headline"), (run.test, "rendered"):
+            other = first.setdefault((scope, key), run)
+            ours, theirs = getattr(run, key), getattr(other, key)
+            if ours != theirs:
+                raise InputError(
+                    f"{run.path}: {key} {ours!r}, but {theirs!r} in {other.path}; one table does not mix them"
+                )
+
+
+def gains(spec: Spec, frame: pd.DataFrame, results: Sequence[Result]) -> list[dict[str, Any]]:
+    """Each row minus the row of the model `spec["reference"]`, in points of mAP, ours and published.
+
+    Ours over the seeds that both have, runs with the same seed paired. Empty without a reference.
+    """
+    reference, found = spec.get("reference"), []
+    for train, test in dict.fromkeys(zip(frame.train, frame.test)) if reference else ():
+        part = frame[(frame.train == train) & (frame.test == test)]
+        printed = dict(zip(part.model, pd.to_numeric(part.mAP_published)))
+        runs = [run for run in results if (run.train, run.test) == (train, test)]
+        scores = {
+            model: {r.seed: 100 * r.scores["mAP"] for r in runs if r.model == model} for model in part.model
+        }
+        for model in part.model[part.model != reference]:
+            seeds = sorted(scores[model].keys() & scores[reference].keys())
+            differences = [scores[model][seed] - scores[reference][seed] for seed in seeds]
+            mean, std = mean_and_std(differences)
+            gain = {"who": (model, train, test), "differences": differences, "mean": mean, "std": std}
+            found.append(gain | {"published": printed[model] - printed[reference]})
+    return found

@@ -1,0 +1,188 @@
+"""How a table is shown: groups of columns, cells and notes, and from these Markdown and LaTeX.
+
+Our numbers and the published ones never share a group, and every group's title says what was measured.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+BLANK = "—"
+BOLD_RULE = (
+    "Bold marks the best mean of a column if its lead over the next best exceeds the sum of their standard "
+    "deviations, both over two seeds or more."
+)
+NAMES = {
+    "mars": "MARS",
+    "duke": "DukeMTMC-VID",
+}  # the datasets of the published values, as the paper writes them
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number as shown. `run` = (model, train, test) on our own numbers only."""
+
+    text: str
+    std: str = ""
+    best: bool = False
+    run: tuple[str, str, str] | None = None
+
+
+@dataclass(frozen=True)
+class Group:
+    """Neighbouring columns of one origin: measured by us on one dataset pair, or published."""
+
+    title: str
+    ours: bool
+    heads: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]  # in the order of `labels`
+
+
+def labels(frame: pd.DataFrame) -> list[str]:
+    """The rows' labels, top to bottom, of a frame made by `tables.tabulate`."""
+    return frame.drop_duplicates("model").label.to_list()
+
+
+def groups(spec: Mapping[str, Any], frame: pd.DataFrame) -> list[Group]:
+    """The column groups, left to right: for each dataset pair ours, then the published values beside it."""
+    metrics = tuple(spec["metrics"])
+    found = []
+    for _, part in frame.groupby(["train", "test"], sort=False):
+        first = part.iloc[0]
+        title = f"{pair(first.train, first.test)}, {'rendered' if first.rendered else 'measured here'}"
+        best = {metric: leader(part, metric) for metric in metrics}
+        ours = tuple(_measured(row, metrics, best) for row in part.itertuples(index=False))
+        found.append(Group(title, True, ("seeds", *metrics), ours))
+        if first.published_test:
+            where = pair(*(NAMES.get(name, name) for name in (first.published_train, first.published_test)))
+            values = part[[f"{metric}_published" for metric in metrics]].replace("", BLANK)
+            rows = tuple(tuple(Cell(value) for value in row) for row in values.itertuples(index=False))
+            found.append(Group(f"published ({where})", False, metrics, rows))
+    return found
+
+
+def leader(part: pd.DataFrame, metric: str) -> str | None:
+    """The model whose mean leads its column clearly enough to be bold (BOLD_RULE), if any."""
+    ranked = part.sort_values(f"{metric}_mean", ascending=False).head(2)
+    if len(ranked) < 2 or ranked.num_seeds.min() < 2:
+        return None
+    lead = ranked[f"{metric}_mean"].iloc[0] - ranked[f"{metric}_mean"].iloc[1]
+    return ranked.model.iloc[0] if lead > ranked[f"{metric}_std"].sum() else None
+
+
+def notes(spec: Mapping[str, Any], frame: pd.DataFrame) -> list[str]:
+    """What a reader must know to read the table; every fact in it is taken from the frame."""
+    said = []
+    for _, part in frame.groupby(["train", "test"], sort=False):
+        first = part.iloc[0]
+        spread = (
+            "mean ± sample standard deviation over the seeds"
+            if part.num_seeds.max() > 1
+            else "one seed, so no spread"
+        )
+        kind = "rendered pictures" if first.rendered else "measured here"
+        said.append(
+            f"{pair(first.train, first.test)} ({kind}): {spread}, in percent; protocol {first.protocol}, "
+            f"recipe {first.recipe}, seeds {listed(part.seeds)}."
+        )
+    if sources := sorted(
+        {source for text in frame.published_source for source in text.split("; ") if source}
+    ):
+        said.append(
+            f"Published: as printed in {'; '.join(sources)}; {BLANK} where not printed or not legible."
+        )
+    return [*said, BOLD_RULE]
+
+
+def pair(train: str, test: str) -> str:
+    return test if train == test else f"{train} → {test}"
+
+
+def listed(texts: pd.Series) -> str:
+    """Distinct seed lists: "0, 1, 2", or "0, 1, 2 or 0" where rows differ."""
+    return " or ".join(dict.fromkeys(text.replace(" ", ", ") for text in texts))
+
+
+def markdown(spec: Mapping[str, Any], frame: pd.DataFrame) -> str:
+    columns = groups(spec, frame)
+    heads = ["Model", *(f"{head} {group.title}" for group in columns for head in group.heads)]
+    lines = [heads, ["---", *["---:"] * (len(heads) - 1)]]
+    for index, label in enumerate(labels(frame)):
+        lines.append([label, *(_in_markdown(cell) for group in columns for cell in group.rows[index])])
+    table = "\n".join(f"| {' | '.join(map(_escape_markdown, line))} |" for line in lines)
+    said = "\n".join(f"- {_escape_markdown(note)}" for note in notes(spec, frame))
+    return f"**Table {spec['number']}. {_escape_markdown(spec['title'])}**\n\n{table}\n\n{said}\n"
+
+
+def latex(spec: Mapping[str, Any], frame: pd.DataFrame) -> str:
+    """A `table` environment; needs \\usepackage{booktabs}."""
+    columns = groups(spec, frame)
+    titles, rules, start = [""], [], 2
+    for group in columns:
+        end = start + len(group.heads) - 1
+        titles.append(rf"\multicolumn{{{len(group.heads)}}}{{c}}{{{_escape_latex(group.title)}}}")
+        rules.append(rf"\cmidrule(lr){{{start}-{end}}}")
+        start = end + 1
+    body = [
+        [_escape_latex(label), *(_in_latex(cell) for group in columns for cell in group.rows[index])]
+        for index, label in enumerate(labels(frame))
+    ]
+    heads = ["Model", *(_escape_latex(head) for group in columns for head in group.heads)]
+    return "\n".join(
+        [
+            r"% needs \usepackage{booktabs}",
+            r"\begin{table}",
+            r"\centering",
+            rf"\caption{{{_escape_latex(spec['title'])}. {_escape_latex(' '.join(notes(spec, frame)))}}}",
+            rf"\label{{tab:table{spec['number']}}}",
+            rf"\begin{{tabular}}{{l{''.join(' ' + 'r' * len(group.heads) for group in columns)}}}",
+            r"\toprule",
+            " & ".join(titles) + r" \\",
+            " ".join(rules),
+            " & ".join(heads) + r" \\",
+            r"\midrule",
+            *(" & ".join(line) + r" \\" for line in body),
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+def _measured(row: Any, metrics: tuple[str, ...], best: Mapping[str, str | None]) -> tuple[Cell, ...]:
+    run = (row.model, row.train, row.test)
+    cells = [Cell(str(row.num_seeds), run=run)]
+    for metric in metrics:
+        mean, std = getattr(row, f"{metric}_mean"), getattr(row, f"{metric}_std")
+        spread = "" if pd.isna(std) else f"{std:.1f}"
+        cells.append(Cell(f"{mean:.1f}", spread, best[metric] == row.model, run))
+    return tuple(cells)
+
+
+def _in_markdown(cell: Cell) -> str:
+    text = f"{cell.text} ± {cell.std}" if cell.std else cell.text
+    return f"**{text}**" if cell.best else text
+
+
+def _in_latex(cell: Cell) -> str:
+    text = _escape_latex(f"{cell.text} ± {cell.std}" if cell.std else cell.text)
+    return rf"\textbf{{{text}}}" if cell.best else text
+
+
+def _escape_markdown(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace("|", r"\|")
+
+
+def _escape_latex(text: str) -> str:
+    special = {c: rf"\{c}" for c in "&%$#_{}"} | {
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "±": r"$\pm$",
+        "→": r"$\rightarrow$",
+        "—": "---",
+    }
+    return "".join(special.get(character, character) for character in text)

@@ -1,0 +1,94 @@
+# The few helpers of the rules. Paths stand in the rules; what a run is stands in vreid.spec.
+
+import dataclasses
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+from snakemake.utils import validate
+
+from vreid.errors import InputError
+from vreid.provenance import code_digest
+from vreid.spec import canonical, resolve
+
+try:
+    validate(config, "../schemas/config.schema.yaml")
+except WorkflowError as error:  # which would print hundreds of lines of schema around the one that matters
+    wrong = error.__context__
+    raise WorkflowError(f"config {wrong.json_path}: {wrong.message}; config/README.md has all keys") from None
+
+PY = sys.executable
+DATASETS = config["datasets"]
+RUN = "results/runs/{train}/{model}/seed{seed}"
+RUN_LOG = RUN.removeprefix("results/runs/")
+
+
+include: "placement.smk"
+
+
+# With a GPU, one training at a time has the machine (Snakemake caps the threads to --cores) and loads its frames in
+# processes of its own. On CPUs, trainings run side by side, one thread each: the same bits whatever the number of cores.
+GPU = any(Path("/dev").glob("nvidia[0-9]*"))
+TRAIN_THREADS, LOADERS = (64, 8) if GPU else (1, 0)
+
+
+wildcard_constraints:
+    dataset="|".join(map(re.escape, DATASETS)),
+    train="|".join(map(re.escape, DATASETS)),
+    model="|".join(map(re.escape, config["models"])),
+    table="|".join(map(re.escape, config["tables"])),
+    seed=r"\d+",
+
+
+def runs(train, models):
+    """The folders of the runs of `models` on a dataset, over all seeds."""
+    return expand(RUN, train=train, model=models, seed=config["seeds"])
+
+
+def table_metrics(w):
+    """The metrics.json of every run that a table quotes."""
+    table = config["tables"][w.table]
+    models = [row["model"] for row in table["rows"]]
+    return [f"{run}/{c['test']}/metrics.json" for c in table["columns"] for run in runs(c["train"], models)]
+
+
+def spec(w):
+    """The resolved spec of a run, as one text that the order of keys does not change."""
+    try:
+        return canonical(dataclasses.asdict(resolve(config, w.model, int(w.seed))))
+    except InputError as error:
+        raise WorkflowError(str(error))
+
+
+def method_code(w):
+    """The digest of the code that a run of this model uses."""
+    method = config["models"][w.model].get("method", "multitask")
+    return code_digest("vreid.train", "vreid.embed", f"vreid.models.{method}")
+
+
+def trunk_weights(w):
+    """The file that the trunk of a run starts from: of another run (dataset/model), or by path."""
+    weights = resolve(config, w.model, int(w.seed)).trunk.weights
+    if weights in ("imagenet", "none"):
+        return []
+    train, _, model = weights.partition("/")
+    return f"{RUN}/weights.pt".format(train=train, model=model, seed=0) if train in DATASETS else weights
+
+
+def source_files(w):
+    """What says that a dataset has changed: the manifest of a rendered one, the lists of a real one."""
+    dataset = DATASETS[w.dataset]
+    if "render" in dataset:
+        return f"results/data/{w.dataset}.json"
+    lists = {"mars": ["info/train_name.txt", "info/test_name.txt"], "duke": ["train", "query", "gallery"]}
+    return [f"{dataset['root']}/{name}" for name in lists[dataset["layout"]]]
+
+
+def attribute_file(w):
+    """The annotations of a real dataset; a rendered one's lie in its tree, which its manifest stands for."""
+    return source_files(w) if "render" in DATASETS[w.dataset] else DATASETS[w.dataset]["attributes"]
+
+
+def frame_size(dataset):
+    size = DATASETS[dataset].get("frame_size")
+    return f"--frame-size {size[0]}x{size[1]}" if size else ""

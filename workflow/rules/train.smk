@@ -1,0 +1,49 @@
+# clips → weights: one frozen spec and one training a run.
+
+
+rule freeze:
+    output:
+        f"{RUN}/spec.json",
+    log:
+        f"logs/freeze/{RUN_LOG}.log",
+    localrule: True
+    conda:
+        "../envs/vreid.yaml"
+    params:
+        spec=spec,
+    shell:
+        "{PY:q} -m vreid freeze --spec {params.spec:q} --out {output:q} > {log} 2>&1"
+
+
+rule train:
+    input:
+        spec=rules.freeze.output,
+        index="results/index/{train}/annotated.csv.gz",
+        trunk=trunk_weights,
+    output:
+        weights=f"{RUN}/weights.pt",
+        history=f"{RUN}/history.csv",
+        record=f"{RUN}/train.json",
+    log:
+        f"logs/train/{RUN_LOG}.log",
+    benchmark:
+        f"results/benchmarks/train/{RUN_LOG}.tsv"
+    conda:
+        "../envs/vreid.yaml"
+    threads: TRAIN_THREADS
+    resources:
+        gpu=1,
+        mem_mb=4000,
+        runtime="12h",
+    params:
+        root=lambda w: DATASETS[w.train]["root"],
+        frame_size=lambda w: frame_size(w.train),
+        trunk=lambda w, input: f"--trunk-weights {input.trunk}" if input.trunk else "",
+        headline=lambda w: DATASETS[w.train]["headline"],
+        out=RUN,
+        workers=LOADERS,
+        code=method_code,
+    shell:
+        "{PY:q} -m vreid train --spec {input.spec:q} --index {input.index:q} --root {params.root:q}"
+        " --dataset {wildcards.train} {params.frame_size} {params.trunk} --headline {params.headline} --out {params.out:q}"
+        " --threads {threads} --workers {params.workers} 2>&1 | tee {log}"
