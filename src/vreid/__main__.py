@@ -55,7 +55,6 @@ def train(a: argparse.Namespace) -> None:
         out=a.out,
         trunk_weights=a.trunk_weights,
         stored_size=a.frame_size,
-        threads=a.threads,
         workers=a.workers,
     )
 
@@ -73,7 +72,6 @@ def embed(a: argparse.Namespace) -> None:
         out=a.out,
         stored_size=a.frame_size,
         rendered=a.rendered,
-        threads=a.threads,
         workers=a.workers,
     )
 
@@ -83,6 +81,34 @@ def score(a: argparse.Namespace) -> None:
     from vreid.score import score as run
 
     run(a.features, a.headline, a.out, a.per_query)
+
+
+def table(a: argparse.Namespace) -> None:
+    """Means over seeds beside the published values: CSV, Markdown, LaTeX."""
+    from vreid.tables import make
+
+    make(a.spec, a.metrics, a.published, a.out)
+
+
+def curves(a: argparse.Namespace) -> None:
+    """Fig. 7: DVDP and mAP over the epochs, with and without AITL: SVG, PNG, CSV."""
+    from vreid.figures import dvdp_curves
+
+    dvdp_curves(a.spec, a.histories, a.out)
+
+
+def contact_sheet(a: argparse.Namespace) -> None:
+    """A picture of some tracklets of a dataset."""
+    from vreid.contact import contact_sheet as draw
+
+    draw(a.index, a.root, a.out)
+
+
+def report(a: argparse.Namespace) -> None:
+    """One self-contained page of everything."""
+    from vreid.report import build
+
+    build(a.manifest, a.out)
 
 
 def pixels(text: str) -> tuple[int, int]:
@@ -104,6 +130,7 @@ def data(text: str) -> Any:
 
 Option = tuple[str, dict[str, Any]]
 OUT: Option = ("--out", {"type": Path, "required": True, "help": "what is written"})
+STEM: Option = ("--out", {"type": Path, "required": True, "help": "what is written, without suffix"})
 INDEX: Option = ("--index", {"type": Path, "required": True, "help": "tracklets, annotated (csv.gz)"})
 ROOT: Option = ("--root", {"type": Path, "required": True, "help": "the dataset's folder"})
 SPEC: Option = ("--spec", {"type": Path, "required": True, "help": "the frozen spec of the run (JSON)"})
@@ -115,7 +142,6 @@ RUN: list[Option] = [
     ROOT,
     ("--dataset", {"required": True, "help": "the dataset's name"}),
     ("--frame-size", {"type": pixels, "metavar": "HxW", "help": "refuse frames of another size"}),
-    ("--threads", {"type": int, "default": 1, "help": "CPU threads of the network"}),
     ("--workers", {"type": int, "default": 0, "help": "processes that load frames"}),
     OUT,
 ]
@@ -147,6 +173,19 @@ VERBS: dict[Callable[[argparse.Namespace], None], list[Option]] = {
         ("--per-query", {"type": Path, "required": True, "help": "average precision a query (csv.gz), written too"}),
         OUT,
     ],
+    table: [
+        ("--spec", {"type": data, "required": True, "help": "title, metrics, rows and columns (JSON)"}),
+        ("--metrics", {"type": Path, "nargs": "+", "required": True, "help": "metrics.json of every run"}),
+        ("--published", {"type": Path, "required": True, "help": "published values (CSV)"}),
+        STEM,
+    ],
+    curves: [
+        ("--spec", {"type": data, "required": True, "help": "title and pairs of models (JSON)"}),
+        ("--histories", {"type": Path, "nargs": "+", "required": True, "help": "history.csv of every run"}),
+        STEM,
+    ],
+    contact_sheet: [INDEX, ROOT, OUT],
+    report: [("--manifest", {"type": data, "required": True, "help": "what the report shows (JSON)"}), OUT],
 }
 
 

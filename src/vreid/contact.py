@@ -25,23 +25,24 @@ def contact_sheet(table: str | Path, root: str | Path, out_png: str | Path) -> N
     """
     index = read_tracklets(table)
     chosen = index.loc[choose(index)].sort_values(["pid", "camid", "tracklet"])
-    captions = [(_who(row), unusual) for (_, row), unusual in zip(chosen.iterrows(), _unusual(index, chosen))]
     width = 2 * MARGIN + FRAMES * FRAME[0] + (FRAMES - 1) * GAP
     height = len(chosen) * (CAPTION + FRAME[1]) + 2 * MARGIN
     sheet = Image.new("RGB", (width, height), PAPER)
-    for position, (template, caption) in enumerate(zip(chosen.frames, captions)):
+    for position, (template, caption) in enumerate(zip(chosen.frames, captions(index, chosen))):
         top = MARGIN // 2 + position * (CAPTION + FRAME[1])
         _write(sheet, top, *caption)
         for place, name in enumerate(spread(expand_frames(template), FRAMES)):
             left = MARGIN + place * (FRAME[0] + GAP)
             sheet.paste(_frame(Path(root) / name), (left, top + CAPTION))
     with written_whole(out_png) as aside:
-        sheet.save(aside, optimize=True)
+        sheet.save(aside)
 
 
 def choose(index: pd.DataFrame, count: int = TRACKLETS) -> list:
-    """Labels of the rows to show. Each pick adds the most that no earlier one showed of splits, cameras and unusual
-    values of ID-irrelevant attributes, the first row winning ties; no person twice while there are others.
+    """Labels of the rows to show.
+
+    Each pick adds the most that no earlier one showed of splits, cameras and unusual values of ID-irrelevant
+    attributes; the first row wins ties. No person is shown twice while there are others.
     """
     traits = [index[name].eq(value) for name in ("split", "camid") for value in index[name].unique()]
     for name in filter(index.columns.__contains__, IRRELEVANT):
@@ -76,27 +77,29 @@ def spread(names: list[str], count: int) -> list[str]:
     return [names[i] for i in np.linspace(0, len(names) - 1, count).round().astype(int)]
 
 
+def captions(index: pd.DataFrame, chosen: pd.DataFrame) -> list[tuple[str, str]]:
+    """For each chosen row: who, where, of which split; and which attributes are not usual in the index."""
+    attributes = [name for name in index.columns if name not in COLUMNS and index[name].notna().any()]
+    common = {name: usual(index[name].dropna()) for name in attributes}
+    return [(_who(row), _unusual(row[attributes].dropna(), common)) for _, row in chosen.iterrows()]
+
+
 def _who(row: pd.Series) -> str:
     person = {0: "distractor", -1: "junk"}.get(row.pid, f"person {row.pid}")
     frames = "1 frame" if row.num_frames == 1 else f"{row.num_frames} frames"
     return f"{person} · camera {row.camid} · {row.split} · {frames}"
 
 
-def _unusual(index: pd.DataFrame, chosen: pd.DataFrame) -> list[str]:
-    """For each chosen row, the attribute values that are not the dataset's most common ones."""
-    attributes = [name for name in index.columns if name not in COLUMNS and index[name].notna().any()]
-    found: list[list[str]] = [[] for _ in range(len(chosen))]
-    for name in attributes:
-        common = usual(index[name].dropna())
-        fault = IRRELEVANT.get(name) == 2  # there or not: its name says it
-        for said, value in zip(found, chosen[name]):
-            if not pd.isna(value) and value != common:
-                said.append(name if fault and value == 1 else f"{name} {value}")
-    annotated = chosen[attributes].notna().any(axis=1)
-    return [
-        " · ".join(said) or ("nothing unusual" if known else "not annotated")
-        for said, known in zip(found, annotated)
+def _unusual(values: pd.Series, common: dict[str, int]) -> str:
+    if values.empty:
+        return "not annotated"
+    # The name of a fault says that it is there; other attributes have codes.
+    said = [
+        name if IRRELEVANT.get(name) == 2 and value == 1 else f"{name} {value}"
+        for name, value in values.items()
+        if value != common[name]
     ]
+    return " · ".join(said) or "nothing unusual"
 
 
 def _write(sheet: Image.Image, top: int, who: str, unusual: str) -> None:

@@ -94,13 +94,12 @@ def embed(
     out: Path,
     stored_size: tuple[int, int] | None = None,
     rendered: bool = False,
-    threads: int = 1,
     workers: int = 0,
 ) -> None:
     """Write features.npz: features (N, D), pids, camids, tracklets, splits (N), provenance (a JSON text)."""
-    torch.set_num_threads(threads)
     began = time.monotonic()
     spec = Spec.load(spec_path)
+    torch.set_num_threads(spec.training.threads)
     trained = _train_record(weights_path.with_name("train.json"), spec)
     rows = test_tracklets(read_tracklets(index_path), index_path)
     method = methods.load(spec.method)

@@ -94,20 +94,23 @@ def curves(spec: Spec, trainings: list[Training]) -> pd.DataFrame:
 
 
 def endings(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Where the curves end: for each pair and quantity the means without and with AITL at the last epoch that has
-    them, and whether the bands are apart there."""
+    """Where the curves end, a row a pair and quantity: the means and whether the bands are apart."""
     found = []
     for label, part in frame.groupby("pair", sort=False):
         for name in ("dvdp", "mAP"):
             last = part.dropna(subset=f"{name}_mean").groupby("side").last()
             mean, low, high = (last[f"{name}_{which}"] for which in ("mean", "min", "max"))
-            ending = {
-                "pair": label,
-                "name": name,
-                "epoch": int(last.epoch.max()),
-                "apart": low.max() > high.min(),
-            }
-            found.append(ending | {"without": mean["without"], "with": mean["with"]})
+            apart = bool(low.max() > high.min())
+            found.append(
+                {
+                    "pair": label,
+                    "name": name,
+                    "epoch": int(last.epoch.max()),
+                    "without": mean["without"],
+                    "with": mean["with"],
+                    "apart": apart,
+                }
+            )
     return found
 
 

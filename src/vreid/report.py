@@ -2,13 +2,16 @@
 
 `build` takes a manifest, plain data that names the files to show:
 
-    {"title": …,                                                  optional
-     "tables": [{"spec": {…}, "stem": "results/tables/table1"}],  spec as for `tables.make`; its "reference", if
-                                                                  set, is the model to compare the rest with
-     "figures": [{"spec": {…}, "stem": "results/figures/fig7"}],  spec as for `figures.dvdp_curves`
+    {"title": …,
+     "tables": [{"spec": {…}, "stem": "results/tables/table1"}],
+     "figures": [{"spec": {…}, "stem": "results/figures/fig7"}],
      "datasets": [{"name": …, "rendered": true, "index": "….csv.gz", "contact_sheet": "….png"}],
      "metrics": ["…/metrics.json"],
-     "trainings": ["…/train.json"]}                               optional; counts what was never tested, too
+     "trainings": ["…/train.json"]}
+
+A spec is what the table or figure was made from (`tables.make`, `figures.dvdp_curves`). A table's "reference"
+is the model that the others are compared with, if set. `title` and `trainings` can be left out; the trainings
+count in the cost and need not have been tested.
 """
 
 import base64
@@ -27,12 +30,12 @@ from vreid import figures, tables, typeset
 from vreid.data.tracklets import SPLITS, read_tracklets
 from vreid.errors import InputError
 from vreid.files import written_whole
-from vreid.results import Result, mean_and_std, read_json, read_results
+from vreid.results import Result, mean_and_std, read_provenance, read_results
 
 PROTOCOLS = {
     "queries-removed": "No query is in the gallery. AP is the mean precision at the ranks of the matches.",
     "queries-in-gallery": "The other queries stay in the gallery. AP is the mean precision at the matches.",
-    "mars-script": "MARS's own script: the other queries stay in the gallery, and AP is trapezoidal.",
+    "mars-script": "MARS’s own script: the other queries stay in the gallery, and AP is trapezoidal.",
 }
 # Inside an <img> a drawing sees nothing of the page's style, only the reader's preference.
 INK = "<style>:root{color:#3b3e44}@media screen and (prefers-color-scheme:dark){:root{color:#c4c1b9}}</style>"
@@ -45,7 +48,7 @@ def build(manifest: Mapping[str, Any], out: str | Path) -> None:
     """
     out = Path(out)
     results = read_results(manifest["metrics"])
-    trainings = [read_json(Path(path)) for path in manifest.get("trainings", [])]
+    trainings = [read_provenance(path) for path in manifest.get("trainings", [])]
     groups = run_groups(results)
     rows = [row for entry in manifest["tables"] for row in entry["spec"]["rows"]]
     labels = {row["model"]: row.get("label", row["model"]) for row in rows}
@@ -94,9 +97,7 @@ def table_section(entry: Mapping[str, Any], results: Sequence[Result]) -> dict[s
     known = {(result.model, result.train, result.test) for result in results}
     for who in zip(frame.model, frame.train, frame.test):
         if who not in known:
-            raise InputError(
-                f"{stem}.csv: no run of {who} is among the metrics given; list them in the manifest"
-            )
+            raise InputError(f"{stem}.csv: none of the metrics given is of {who}; list them in the manifest")
     return {
         "number": spec["number"],
         "title": spec["title"],
@@ -126,7 +127,7 @@ def figure_section(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def protocol_rows(groups: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """For each group of runs and each protocol: mAP and R1 over the seeds, in percent, and what was ranked."""
+    """For each group of runs and each protocol: mAP and R1 over seeds, in percent, and what was ranked."""
     rows = []
     for group in groups:
         first = group["results"][0]
@@ -156,11 +157,10 @@ def dataset_section(entry: Mapping[str, Any]) -> dict[str, Any]:
         )
     counts.sort(key=lambda row: SPLITS.index(row["split"]))
     buffer = io.BytesIO()
-    with _read(Image.open, entry["contact_sheet"]) as sheet:
-        size = sheet.size
-        sheet.convert("RGB").save(buffer, "WEBP", quality=82, method=6)
+    sheet = _read(lambda path: Image.open(path).convert("RGB"), entry["contact_sheet"])
+    sheet.save(buffer, "WEBP", quality=82, method=6)
     data = base64.b64encode(buffer.getvalue()).decode()
-    return {**entry, "counts": counts, "size": size, "image": f"data:image/webp;base64,{data}"}
+    return {**entry, "counts": counts, "size": sheet.size, "image": f"data:image/webp;base64,{data}"}
 
 
 def cost(results: Sequence[Result], trainings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -45,7 +45,6 @@ class Training:
     recipe: str
     train: str
     history: pd.DataFrame
-    provenance: Mapping[str, Any]
 
 
 def read_results(paths: Iterable[str | Path]) -> list[Result]:
@@ -66,7 +65,7 @@ def read_results(paths: Iterable[str | Path]) -> list[Result]:
 
 
 def read_trainings(paths: Iterable[str | Path]) -> list[Training]:
-    """Histories of trainings. Raises InputError for a missing or torn file, a missing key or column."""
+    """Read history.csv files. Raises InputError for a missing or torn file, a missing key or column."""
     return [_read_training(Path(path)) for path in paths]
 
 
@@ -97,32 +96,44 @@ def _read_result(path: Path) -> Result:
             protocols=content["protocols"],
             provenance=provenance,
         )
-        scores = result.scores
-    except (KeyError, TypeError) as error:
+        scores = dict(result.scores)
+    except KeyError as error:
         raise InputError(f"{path}: the key {error} is missing; score the run again") from None
+    except (TypeError, ValueError):
+        raise InputError(f"{path}: not the metrics of a run; score the run again") from None
     for metric, value in scores.items():
         if not metric.startswith("num_") and not (isinstance(value, int | float) and 0 <= value <= 1):
             raise InputError(f"{path}: {metric} is {value!r}, not a fraction; score the run again")
     return result
 
 
+def read_provenance(path: str | Path) -> Mapping[str, Any]:
+    """A train.json: who was trained, by which code and machine, in how many seconds."""
+    provenance = read_json(Path(path))
+    for key in ("model", "seed", "recipe", "train_dataset"):
+        if not isinstance(provenance, dict) or key not in provenance:
+            raise InputError(f"{path}: the key {key!r} is missing; train the run again")
+    return provenance
+
+
 def _read_training(path: Path) -> Training:
-    provenance = read_json(path.with_name("train.json"))
+    provenance = read_provenance(path.with_name("train.json"))
     try:
         history = pd.read_csv(path)
-        if missing := {"epoch", "dvdp", "mAP"} - set(history):
-            raise ValueError(f"no column {sorted(missing)[0]}")
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; train the run first") from None
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read as a history ({error}); train the run again") from None
-    try:
-        who = {"model": provenance["model"], "seed": provenance["seed"], "recipe": provenance["recipe"]}
-        return Training(
-            path=path, **who, train=provenance["train_dataset"], history=history, provenance=provenance
-        )
-    except (KeyError, TypeError) as error:
-        raise InputError(
-            f"{path.with_name('train.json')}: the key {error} is missing; train the run again"
-        ) from None
+        raise InputError(f"{path}: cannot be read as CSV ({error}); train the run again") from None
+    if missing := [name for name in ("epoch", "dvdp", "mAP") if name not in history]:
+        raise InputError(f"{path}: no column {missing[0]!r}; train the run again")
+    return Training(
+        path=path,
+        model=provenance["model"],
+        seed=provenance["seed"],
+        recipe=provenance["recipe"],
+        train=provenance["train_dataset"],
+        history=history,
+    )
 
 
 def mean_and_std(values: Iterable[float]) -> tuple[float, float]:

@@ -79,6 +79,7 @@ class Training:
     milestones: tuple[float, ...] = (0.14, 0.28, 0.42, 0.62, 0.82)  # fractions where the rate is multiplied …
     decay: float = 0.3  # … by this
     validate_every: int = 10  # epochs
+    threads: int = 1  # of the CPU; a part of the spec, since their number changes the last bits of a sum
     precision: str = "auto"  # auto | float32 | bfloat16 (autocast)
 
     def __post_init__(self):

@@ -109,14 +109,13 @@ def train(
     out: Path,
     trunk_weights: Path | None = None,
     stored_size: tuple[int, int] | None = None,
-    threads: int = 1,
     workers: int = 0,
 ) -> None:
     """Train one run and write weights.pt, history.csv and train.json into the folder `out`."""
-    torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
     started = datetime.datetime.now(datetime.UTC)
     spec = Spec.load(spec_path)
+    torch.set_num_threads(spec.training.threads)
     protocols = [protocol for protocol in PROTOCOLS if protocol.name == headline]
     torch.manual_seed(spec.seed)
     method = methods.load(spec.method)
@@ -147,7 +146,7 @@ def train(
         return {"mAP": scores[headline]["mAP"], "R1": scores[headline]["R1"]}
 
     _epochs(state, data, method, options, spec, folder, run, workers, validate)
-    _write(out, state, spec, data, dataset, code, started, threads)
+    _write(out, state, spec, data, dataset, code, started)
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -197,7 +196,7 @@ def _epoch(state, data, batches, method, options, spec, total, progress) -> dict
     return {"lr": rate} | {name: float(value) / data.steps_per_epoch for name, value in sums.items()}
 
 
-def _write(out: Path, state: State, spec: Spec, data: TrainingData, dataset, code, started, threads) -> None:
+def _write(out: Path, state: State, spec: Spec, data: TrainingData, dataset, code, started) -> None:
     commit, dirty = provenance.commit()
     record = {
         "spec_digest": spec.digest,
@@ -212,7 +211,7 @@ def _write(out: Path, state: State, spec: Spec, data: TrainingData, dataset, cod
         "attributes": dict(data.population.attributes),
         "device": torch.cuda.get_device_name() if device().type == "cuda" else "CPU",
         "precision": precision(spec.training.precision),
-        "threads": threads,
+        "threads": spec.training.threads,
         "host_cpu": provenance.cpu_name(),
         "torch": torch.__version__,
         "python": platform.python_version(),

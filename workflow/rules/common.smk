@@ -1,6 +1,7 @@
 # The few helpers of the rules. Paths stand in the rules; what a run is stands in vreid.spec.
 
 import dataclasses
+import os
 import sys
 from pathlib import Path
 
@@ -17,19 +18,22 @@ except WorkflowError as error:  # which would print hundreds of lines of schema 
     wrong = error.__context__
     raise WorkflowError(f"config {wrong.json_path}: {wrong.message}; config/README.md has all keys") from None
 
-PY = sys.executable
+# The rules' `python` is the one that runs Snakemake, even where its environment was never activated.
+os.environ |= {"PATH": os.pathsep.join([os.path.dirname(sys.executable), *os.get_exec_path()])}
+
 DATASETS = config["datasets"]
 RUN = "results/runs/{train}/{model}/seed{seed}"
 RUN_LOG = RUN.removeprefix("results/runs/")
 
 
 include: "placement.smk"
+include: "reporting.smk"
 
 
 # With a GPU, one training at a time has the machine (Snakemake caps the threads to --cores) and loads its frames in
-# processes of its own. On CPUs, trainings run side by side, one thread each: the same bits whatever the number of cores.
-GPU = any(Path("/dev").glob("nvidia[0-9]*"))
-TRAIN_THREADS, LOADERS = (64, 8) if GPU else (1, 0)
+# processes of its own. On CPUs, trainings run side by side.
+GPU = any(Path(os.devnull).parent.glob("nvidia[0-9]*"))
+LOADERS = 8 if GPU else 0
 
 
 wildcard_constraints:
@@ -40,24 +44,21 @@ wildcard_constraints:
     seed=r"\d+",
 
 
-def runs(train, models):
-    """The folders of the runs of `models` on a dataset, over all seeds."""
-    return expand(RUN, train=train, model=models, seed=config["seeds"])
-
-
-def table_metrics(w):
-    """The metrics.json of every run that a table quotes."""
-    table = config["tables"][w.table]
-    models = [row["model"] for row in table["rows"]]
-    return [f"{run}/{c['test']}/metrics.json" for c in table["columns"] for run in runs(c["train"], models)]
+def resolved(w):
+    try:
+        return resolve(config, w.model, int(w.seed))
+    except InputError as error:
+        raise WorkflowError(str(error))
 
 
 def spec(w):
     """The resolved spec of a run, as one text that the order of keys does not change."""
-    try:
-        return canonical(dataclasses.asdict(resolve(config, w.model, int(w.seed))))
-    except InputError as error:
-        raise WorkflowError(str(error))
+    return canonical(dataclasses.asdict(resolved(w)))
+
+
+def training_threads(w):
+    """On CPUs what the spec says, so that the bits do not depend on the number of cores."""
+    return 64 if GPU else resolved(w).training.threads
 
 
 def method_code(w):
@@ -68,7 +69,7 @@ def method_code(w):
 
 def trunk_weights(w):
     """The file that the trunk of a run starts from: of another run (dataset/model), or by path."""
-    weights = resolve(config, w.model, int(w.seed)).trunk.weights
+    weights = resolved(w).trunk.weights
     if weights in ("imagenet", "none"):
         return []
     train, _, model = weights.partition("/")
@@ -87,6 +88,11 @@ def source_files(w):
 def attribute_file(w):
     """The annotations of a real dataset; a rendered one's lie in its tree, which its manifest stands for."""
     return source_files(w) if "render" in DATASETS[w.dataset] else DATASETS[w.dataset]["attributes"]
+
+
+def world(w):
+    """What a rendered dataset is: what all share, and its own."""
+    return canonical(config["world"] | DATASETS[w.dataset]["render"])
 
 
 def frame_size(dataset):

@@ -2,6 +2,8 @@
 
 
 rule render:
+    input:
+        "src/vreid/walkers/marginals.json",
     output:
         "results/data/{dataset}.json",
     log:
@@ -12,11 +14,11 @@ rule render:
         "../envs/vreid.yaml"
     threads: 64
     params:
-        world=lambda w: canonical(DATASETS[w.dataset]["render"]),
+        world=world,
         tree=lambda w: DATASETS[w.dataset]["root"],
         code=code_digest("vreid.walkers.write"),
     shell:
-        "{PY:q} -m vreid render --world {params.world:q} --out {params.tree:q} --workers {threads} 2>&1 | tee {log}"
+        "python -m vreid render --world {params.world:q} --out {params.tree:q} --workers {threads} 2>&1 | tee {log}"
 
 
 rule index:
@@ -29,11 +31,12 @@ rule index:
     conda:
         "../envs/vreid.yaml"
     params:
-        dataset=lambda w: DATASETS[w.dataset],
+        layout=lambda w: DATASETS[w.dataset]["layout"],
+        root=lambda w: DATASETS[w.dataset]["root"],
         expect=lambda w: canonical(DATASETS[w.dataset].get("expect", {})),
         code=code_digest("vreid.data.layouts"),
     shell:
-        "{PY:q} -m vreid index --layout {params.dataset[layout]} --root {params.dataset[root]:q}"
+        "python -m vreid index --layout {params.layout} --root {params.root:q}"
         " --expect {params.expect:q} --out {output:q} 2>&1 | tee {log}"
 
 
@@ -51,5 +54,5 @@ rule annotate:
         attributes=lambda w: DATASETS[w.dataset]["attributes"],
         code=code_digest("vreid.data.attributes"),
     shell:
-        "{PY:q} -m vreid annotate --index {input.index:q} --attributes {params.attributes:q}"
+        "python -m vreid annotate --index {input.index:q} --attributes {params.attributes:q}"
         " --out {output:q} 2>&1 | tee {log}"

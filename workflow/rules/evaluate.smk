@@ -15,7 +15,7 @@ rule embed:
         f"results/benchmarks/embed/{RUN_LOG}/{{dataset}}.tsv"
     conda:
         "../envs/vreid.yaml"
-    threads: TRAIN_THREADS
+    threads: training_threads
     resources:
         gpu=1,
         mem_mb=4000,
@@ -27,9 +27,9 @@ rule embed:
         workers=LOADERS,
         code=method_code,
     shell:
-        "{PY:q} -m vreid embed --spec {input.spec:q} --weights {input.weights:q} --index {input.index:q}"
+        "python -m vreid embed --spec {input.spec:q} --weights {input.weights:q} --index {input.index:q}"
         " --root {params.root:q} --dataset {wildcards.dataset} {params.frame_size} {params.rendered}"
-        " --out {output:q} --threads {threads} --workers {params.workers} 2>&1 | tee {log}"
+        " --out {output:q} --workers {params.workers} 2>&1 | tee {log}"
 
 
 rule score:
@@ -46,5 +46,5 @@ rule score:
         headline=lambda w: DATASETS[w.dataset]["headline"],
         code=code_digest("vreid.score"),
     shell:
-        "{PY:q} -m vreid score --features {input:q} --headline {params.headline} --out {output.metrics:q}"
+        "python -m vreid score --features {input:q} --headline {params.headline} --out {output.metrics:q}"
         " --per-query {output.per_query:q} 2>&1 | tee {log}"

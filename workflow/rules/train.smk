@@ -12,7 +12,7 @@ rule freeze:
     params:
         spec=spec,
     shell:
-        "{PY:q} -m vreid freeze --spec {params.spec:q} --out {output:q} > {log} 2>&1"
+        "python -m vreid freeze --spec {params.spec:q} --out {output:q} > {log} 2>&1"
 
 
 rule train:
@@ -30,7 +30,7 @@ rule train:
         f"results/benchmarks/train/{RUN_LOG}.tsv"
     conda:
         "../envs/vreid.yaml"
-    threads: TRAIN_THREADS
+    threads: training_threads
     resources:
         gpu=1,
         mem_mb=4000,
@@ -40,10 +40,10 @@ rule train:
         frame_size=lambda w: frame_size(w.train),
         trunk=lambda w, input: f"--trunk-weights {input.trunk}" if input.trunk else "",
         headline=lambda w: DATASETS[w.train]["headline"],
-        out=RUN,
+        out=lambda w, output: os.path.dirname(output.weights),
         workers=LOADERS,
         code=method_code,
     shell:
-        "{PY:q} -m vreid train --spec {input.spec:q} --index {input.index:q} --root {params.root:q}"
+        "python -m vreid train --spec {input.spec:q} --index {input.index:q} --root {params.root:q}"
         " --dataset {wildcards.train} {params.frame_size} {params.trunk} --headline {params.headline} --out {params.out:q}"
-        " --threads {threads} --workers {params.workers} 2>&1 | tee {log}"
+        " --workers {params.workers} 2>&1 | tee {log}"

@@ -27,9 +27,8 @@ def read_csv(path: str | Path) -> pd.DataFrame:
         )
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise InputError(f"{path}: not a CSV table ({str(error).strip()})") from None
-    if not isinstance(
-        table.index, pd.RangeIndex
-    ):  # what pandas makes of rows that are longer than the header
+    # pandas takes the first cells for an index when every row is longer than the header
+    if not isinstance(table.index, pd.RangeIndex):
         raise InputError(f"{path}: the rows have more cells than the header; is the header line torn?")
     if table.empty:
         raise InputError(f"{path}: a header without rows")

@@ -28,5 +28,5 @@ def read_matrix(path: Path, variable: str, belongs: str) -> np.ndarray:
     if matrix.ndim != 2 or matrix.size == 0 or matrix.dtype.kind not in "iuf":
         raise InputError(f"{path}: {variable} is not a matrix of numbers")
     if not ((np.abs(matrix.astype(np.float64)) < 2**31) & (matrix == np.rint(matrix))).all():
-        raise InputError(f"{path}: {variable} holds numbers that are not whole")
+        raise InputError(f"{path}: {variable} holds numbers that are not whole, or beyond 2^31")
     return matrix.astype(np.int64)

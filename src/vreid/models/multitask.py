@@ -107,7 +107,8 @@ def build(options: Options, spec: Spec, population: Population, trunk_weights: s
     trunk = build_trunk(spec.trunk, trunk_weights)
     with torch.no_grad():
         frame = torch.zeros(1, 3, spec.clips.height, spec.clips.width)
-        map_size = trunk.eval()(frame).shape[-2:]
+        map_size = trunk.eval()(frame).shape[-2:]  # in training mode the frame would enter the statistics
+    trunk.train()
     return Multitask(options, trunk, tuple(map_size), population)
 
 

@@ -69,7 +69,12 @@ class AttributeStream(nn.Module):
 
 
 def attended_pool(maps: Tensor, attention: Tensor | None = None) -> Tensor:
-    """Spatio-temporal average pooling of (attended) maps: (B, T, C, h, w), (B, T, h, w) → (B, C)."""
-    if attention is not None:
-        maps = maps * attention.unsqueeze(2)
-    return maps.mean(dim=(1, 3, 4), dtype=torch.float32)
+    """Spatio-temporal average pooling of (attended) maps: (B, T, C, h, w), (B, T, h, w) → (B, C) float32.
+
+    Multiplying by the attention and averaging is one matrix product, which never writes the attended map down.
+    """
+    if attention is None:
+        attention = maps.new_ones(*maps.shape[:2], *maps.shape[3:])
+    positions = maps.movedim(2, -1).flatten(1, 3)  # (B, T·h·w, C)
+    weights = attention.flatten(1).unsqueeze(1)  # (B, 1, T·h·w)
+    return (weights @ positions).squeeze(1).float() / weights.shape[-1]

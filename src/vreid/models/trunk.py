@@ -21,9 +21,9 @@ def build_trunk(spec: Trunk, weights: str | Path | None = None) -> nn.Sequential
     one_of("trunk.name", spec.name, TRUNKS)
     trunk, channels = TRUNKS[spec.name](spec.width)
     if weights is not None:
-        _load(trunk, Path(weights))
+        _load(trunk, _read(Path(weights)), weights)
     elif spec.weights == "imagenet":
-        trunk.load_state_dict(_imagenet(), strict=False)
+        _load(trunk, _imagenet(), "ImageNet weights of ResNet-50")
     elif spec.weights != "none":
         raise InputError(f"trunk.weights: {spec.weights!r} needs its file: give it with --trunk-weights")
     trunk.channels = channels
@@ -36,7 +36,9 @@ def _resnet50(width: int) -> tuple[nn.Sequential, int]:
         raise InputError(f"trunk.width: resnet50 has 64 channels in its first stage, not {width}")
     network = resnet50(weights=None)
     network.layer4[0].conv2.stride = network.layer4[0].downsample[0].stride = (1, 1)
-    return nn.Sequential(OrderedDict((n, m) for n, m in network.named_children() if n not in ("avgpool", "fc"))), 2048
+    return nn.Sequential(
+        OrderedDict((n, m) for n, m in network.named_children() if n not in ("avgpool", "fc"))
+    ), 2048
 
 
 def _small(width: int) -> tuple[nn.Sequential, int]:
@@ -61,35 +63,40 @@ def _small(width: int) -> tuple[nn.Sequential, int]:
 TRUNKS = {"resnet50": _resnet50, "small": _small}
 
 
-def _load(trunk: nn.Sequential, path: Path) -> None:
-    try:
-        state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such weights file for the trunk") from None
-    except Exception as error:
-        raise InputError(f"{path}: not a file of weights ({error}); fetch or train it again") from None
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise InputError(f"{path}: not a state dict, which has a tensor for every name; fetch or train it again")
+def _load(trunk: nn.Sequential, state: dict[str, Tensor], source: object) -> None:
     ours = {key.removeprefix("trunk."): value for key, value in state.items() if key.startswith("trunk.")}
-    # Files of torchvision's older weights do not hold the counters of batch normalisation.
     wanted = trunk.state_dict()
+    # Files of torchvision's older weights do not hold the counters of batch normalisation.
     counters = {key: value for key, value in wanted.items() if key.endswith("num_batches_tracked")}
     found = counters | (ours or state)
     for key, value in wanted.items():
         if key not in found or found[key].shape != value.shape:
             was = tuple(found[key].shape) if key in found else "nothing"
-            raise InputError(f"{path}: {key} should have shape {tuple(value.shape)}, found {was}: another trunk's weights?")
+            raise InputError(
+                f"{source}: {key} should have shape {tuple(value.shape)}, found {was}: another trunk's weights?"
+            )
     trunk.load_state_dict({key: found[key] for key in wanted})
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such weights file for the trunk") from None
+    except Exception as error:
+        raise InputError(f"{path}: not a file of weights ({error}); fetch or train it again") from None
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise InputError(f"{path}: not a state dict, which has a tensor a name; fetch or train it again")
+    return state
 
 
 def _imagenet() -> dict[str, Tensor]:
     """The ImageNet weights of torchvision (V1, of the paper's time), from its cache or the network."""
     weights = ResNet50_Weights.IMAGENET1K_V1
     try:
-        state = weights.get_state_dict(progress=True, check_hash=True)
+        return weights.get_state_dict(progress=True, check_hash=True)
     except Exception as error:  # no network, or a torn download
         raise InputError(
-            f"ImageNet weights of ResNet-50: {weights.url} cannot be fetched ({error}); on a machine with a network "
-            "download that file, and name its path as `trunk: weights` in the configuration"
+            f"ImageNet weights of ResNet-50: {weights.url} cannot be fetched ({error}); on a machine with a "
+            "network download that file, and name its path as `trunk: weights` in the configuration"
         ) from None
-    return {key: value for key, value in state.items() if not key.startswith("fc.")}

@@ -17,15 +17,13 @@ from scipy.io import savemat
 from vreid.files import written_whole
 from vreid.progress import Progress
 from vreid.walkers import marginals
-from vreid.walkers.draw import frames
+from vreid.walkers.frames import frame_names, write_chunk
 from vreid.walkers.population import tracklets
-from vreid.walkers.world import Tracklet, World, generator
+from vreid.walkers.world import Tracklet, World
 
-JPEG = {"format": "JPEG", "quality": 90, "subsampling": 0}
 CHUNK = 40  # tracklets a worker draws between two words of progress
-VIDEO_STEP = 8  # video frames between two frames of a Duke tracklet
 MAT_TEXT = b"MATLAB 5.0 MAT-file, written without a date"  # scipy writes the time of day here
-DUKE_HEADER = ["person_id", "camera_id", "tracklets_id"]
+TRACKLET_COLUMNS = ["person_id", "camera_id", "tracklets_id"]
 
 
 def render(world: World, out: Path, workers: int = 1) -> None:
@@ -38,9 +36,8 @@ def render(world: World, out: Path, workers: int = 1) -> None:
     manifest, aside = out.with_name(f"{out.name}.json"), out.with_name(f".{out.name}.unfinished")
     shutil.rmtree(aside, ignore_errors=True)
     try:
-        digests = write_frames(
-            world, aside, workers, Progress(f"render {out.name}", frame_count(tracklets(world)))
-        )
+        progress = Progress(f"render {out.name}", frame_count(tracklets(world)))
+        digests = write_frames(world, aside, workers, progress)
         for path, content in side_files(world).items():
             (aside / path).parent.mkdir(parents=True, exist_ok=True)
             (aside / path).write_bytes(content)
@@ -75,33 +72,6 @@ def write_frames(world: World, root: Path, workers: int, progress: Progress) -> 
     return digests
 
 
-def write_chunk(world: World, root: Path, walks: Sequence[Tracklet]) -> dict[str, str]:
-    digests = {}
-    for walk in walks:
-        names = frame_names(world, walk)
-        (root / names[0]).parent.mkdir(parents=True, exist_ok=True)
-        for name, image in zip(names, frames(world, walk)):
-            buffer = io.BytesIO()
-            image.save(buffer, **JPEG)
-            (root / name).write_bytes(buffer.getvalue())
-            digests[name] = hashlib.sha256(buffer.getvalue()).hexdigest()
-    return digests
-
-
-def frame_names(world: World, walk: Tracklet) -> list[str]:
-    """Paths of the tracklet's frames relative to the dataset's folder."""
-    person = "00-1" if walk.pid < 0 else f"{walk.pid:04d}"
-    if world.layout == "mars":
-        folder = "bbox_train" if walk.split == "train" else "bbox_test"
-        stem = f"{folder}/{person}/{person}C{walk.camid}T{walk.number:04d}F"
-        return [f"{stem}{i:03d}.jpg" for i in range(1, walk.num_frames + 1)]
-    folder = "gallery" if walk.split == "distractor" else walk.split
-    mark = "D" if walk.split == "distractor" else "X"
-    stem = f"{folder}/{person}/{walk.number:04d}/{person}_C{walk.camid}_F"
-    start = int(generator(world, 4, walk.key).integers(1, 90000))
-    return [f"{stem}{i + 1:04d}_{mark}{start + i * VIDEO_STEP:05d}.jpg" for i in range(walk.num_frames)]
-
-
 def side_files(world: World) -> dict[str, bytes]:
     """Everything but the frames, by path relative to the dataset's folder."""
     walks = tracklets(world)
@@ -121,7 +91,7 @@ def attribute_file(world: World, walks: Sequence[Tracklet]) -> bytes:
     names = facts["irrelevant columns"] + facts["relevant columns"]
     spelt = {"multi-person": "muti-person"} if world.layout == "duke" else {}
     rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(DUKE_HEADER + [spelt.get(name, name) for name in names])
+    rows.writerow(TRACKLET_COLUMNS + [spelt.get(name, name) for name in names])
     for walk in walks:
         if walk.attributes:
             rows.writerow([walk.pid, walk.camid, walk.number] + [walk.attributes[name] for name in names])

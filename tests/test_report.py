@@ -1,0 +1,194 @@
+"""The report: self-contained, honest about where numbers come from, safe with any name."""
+
+import copy
+import html.parser
+import re
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from made_up import FIGURE, PUBLISHED, TABLE, write_history, write_scores, write_train_json
+from tiny import write_dataset
+from vreid import figures, report, tables
+from vreid.data.tracklets import write_tracklets
+from vreid.errors import InputError
+
+
+class Page(html.parser.HTMLParser):
+    """Every tag of a page with its attributes, and its text."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+
+    def handle_data(self, data):
+        self.text += data
+
+    def handle_endtag(self, tag):
+        self.text += " " if tag in ("td", "th") else ""
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def write_inputs(root: Path, table=TABLE) -> dict:
+    """Everything that a report shows, and its manifest."""
+    metrics = write_scores(root, {row["model"]: [0.5, 0.6] for row in table["rows"]})
+    histories = [write_history(root, model, 0, [0.04, 0.03], [None, 0.5]) for model in ("baseline", "aitl")]
+    tables.make(table, metrics, PUBLISHED, root / "tables" / "table1")
+    figures.dvdp_curves(FIGURE, histories, root / "figures" / "fig7")
+    index = write_dataset(root / "data", train_people=3, test_people=2)
+    write_tracklets(index, root / "annotated.csv.gz")
+    Image.new("RGB", (60, 40), "teal").save(root / "figures" / "contact.png")
+    people = {"name": "synth-mars", "rendered": True, "index": str(root / "annotated.csv.gz")}
+    return {
+        "tables": [{"spec": table, "stem": str(root / "tables" / "table1")}],
+        "figures": [{"spec": FIGURE, "stem": str(root / "figures" / "fig7")}],
+        "datasets": [people | {"contact_sheet": str(root / "figures" / "contact.png")}],
+        "metrics": list(map(str, metrics)),
+        "trainings": [str(write_train_json(root, "trunk", 0, train="synth-people"))],
+    }
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    root = tmp_path_factory.mktemp("results")
+    report.build(write_inputs(root), root / "report" / "index.html")
+    return root / "report" / "index.html"
+
+
+@pytest.fixture(scope="module")
+def page(built):
+    return Page(built.read_text())
+
+
+def test_nothing_is_loaded_from_anywhere_else(built, page):
+    for tag, attributes in page.tags:
+        assert tag not in ("script", "link", "iframe", "object", "embed", "base"), tag
+        assert (attributes.get("src") or "data:").startswith("data:")
+        assert not re.match(r"(\w+:)?//", attributes.get("href") or "")
+    text = built.read_text()
+    assert not re.search(r"url\(|@import|https?://", text)
+
+
+def test_every_picture_says_in_words_what_it_shows(page):
+    pictures = page.all("img")
+    assert len(pictures) == 2 and all(len(picture["alt"]) > 40 for picture in pictures)
+    assert all(drawing["aria-label"] for drawing in page.all("svg"))
+
+
+def test_links_lead_to_files_that_are_there_or_places_on_the_page(built, page):
+    places = {attributes["id"] for _, attributes in page.tags if "id" in attributes}
+    links = [link["href"] for link in page.all("a")]
+    assert {link[1:] for link in links if link.startswith("#")} <= places
+    files = [link for link in links if not link.startswith("#")]
+    assert {Path(file).suffix for file in files} == {".csv", ".md", ".tex", ".svg", ".png"}
+    assert all((built.parent / file).is_file() for file in files)
+
+
+def test_each_of_our_numbers_leads_to_its_runs_and_no_published_one_does(built):
+    row = re.search(r"<tr><th scope=\"row\">Baseline \+ AITL</th>.*?</tr>", built.read_text(), re.S)[0]
+    cells = re.findall(r"<td class=\"(.*?)\">(.*?)</td>", row, re.S)
+    linked = [bool(re.search(r"href=\"#runs-\d", text)) for _, text in cells]
+    assert linked == [True, True, True, False, False]  # seeds, R1, mAP; published R1, mAP
+    assert ["published" in kind for kind, _ in cells] == [not link for link in linked]
+
+
+def test_the_banner_says_that_rendered_data_is_not_mars(page):
+    assert "Measured on synth-mars: rendered pictures." in page.text
+    assert "neither MARS nor DukeMTMC-VideoReID" in page.text
+    assert "published (MARS)" in page.text
+
+
+def test_filmed_data_gets_no_claim_that_it_was_rendered(tmp_path):
+    manifest = write_inputs(tmp_path)
+    for path in map(Path, manifest["metrics"]):
+        path.write_text(path.read_text().replace('"rendered": true', '"rendered": false'))
+    tables.make(TABLE, manifest["metrics"], PUBLISHED, manifest["tables"][0]["stem"])
+    manifest["datasets"][0]["rendered"] = False
+    report.build(manifest, tmp_path / "index.html")
+    page = Page((tmp_path / "index.html").read_text())
+    assert "Measured on synth-mars." in page.text and "rendered" not in page.text
+
+
+def test_every_run_is_listed_with_its_provenance(page):
+    for fact in (
+        "5bec00000001",
+        "0123456789+dirty",
+        "c0de00000000",
+        "an abacus, 2 cores",
+        "2026-01-02 03:04",
+    ):
+        assert fact in page.text
+    assert "Machine A: CPU, float32, 1 thread, an abacus, 2 cores, torch 2.13.0." in page.text
+
+
+def test_all_protocols_are_shown_and_the_headline_marked(page):
+    words = " ".join(page.text.split())
+    assert "queries-removed used in the tables" in words
+    assert "28 of 30 queries have a match, among 90 tracklets." in words
+    assert "60.0 ± 7.1" in words  # mAP 0.55 + 0.05 under the other protocols
+
+
+def test_counts_leave_distractors_and_junk_out_of_people(page):
+    words = " ".join(page.text.split())
+    # tracklets, people, cameras, distractors or junk, frames
+    assert re.search(r"gallery 5 2 3 1 \d+ junk 1 0 1 1 \d+", words)
+
+
+def test_a_training_that_was_never_tested_counts_in_the_cost(page):
+    # 4 trainings of 60 s with 3.5 s of testing each, and the trunk's 60 s
+    assert "5 min 14 s of training, embedding and scoring" in " ".join(page.text.split())
+
+
+def test_a_difference_is_computed_not_asserted(page):
+    assert re.search(r"\+0\.0 ± 0\.0\s+0 of 2", page.text)
+
+
+def test_names_that_hold_html_are_shown_not_run(tmp_path):
+    table = copy.deepcopy(TABLE)
+    table["title"] = "<img src=x onerror=alert(1)>"
+    table["rows"][1]["label"] = "<script>alert(2)</script>"
+    report.build(write_inputs(tmp_path, table), tmp_path / "index.html")
+    page = Page((tmp_path / "index.html").read_text())
+    assert not page.all("script") and not any("onerror" in picture for picture in page.all("img"))
+    assert "<script>alert(2)</script>" in page.text and "<img src=x onerror=alert(1)>" in page.text
+
+
+def test_the_same_files_give_the_same_report(tmp_path):
+    manifest = write_inputs(tmp_path)
+    for name in "ab":
+        report.build(manifest, tmp_path / f"{name}.html")
+    assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
+
+
+def test_a_file_that_is_missing_is_named_and_nothing_written(tmp_path):
+    manifest = write_inputs(tmp_path)
+    for victim in ("tables/table1.csv", "figures/fig7.svg", "figures/contact.png"):
+        content = (tmp_path / victim).read_bytes()
+        (tmp_path / victim).unlink()
+        with pytest.raises(InputError, match=f"{victim}: no such file"):
+            report.build(manifest, tmp_path / "index.html")
+        (tmp_path / victim).write_bytes(content)
+    assert not (tmp_path / "index.html").exists()
+
+
+def test_a_number_without_its_runs_is_refused(tmp_path):
+    manifest = write_inputs(tmp_path)
+    manifest["metrics"] = manifest["metrics"][:2]
+    with pytest.raises(InputError, match="'aitl', 'synth-mars', 'synth-mars'"):
+        report.build(manifest, tmp_path / "index.html")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0.31, "0.3 s"), (58.4, "58 s"), (59.6, "1 min 00 s"), (873, "14 min 33 s"), (11_100, "3 h 05 min")],
+)
+def test_durations_read_like_durations(seconds, words):
+    assert report.duration(seconds) == words

@@ -1,0 +1,211 @@
+"""Tables 1–4: what stands in a cell, what is bold, and what is refused."""
+
+import copy
+import json
+
+import pandas as pd
+import pytest
+
+from made_up import PUBLISHED, TABLE, write_metrics, write_scores
+from vreid import tables, typeset
+from vreid.errors import InputError
+from vreid.results import read_results
+
+
+def made(metrics, spec=TABLE):
+    return tables.tabulate(spec, read_results(metrics), tables.read_published(PUBLISHED))
+
+
+def changed(**settings):
+    return {**copy.deepcopy(TABLE), **settings}
+
+
+def test_a_cell_is_the_mean_and_sample_deviation_over_seeds_in_percent(tmp_path):
+    frame = made(write_scores(tmp_path, {"baseline": [0.5, 0.6, 0.7], "aitl": [0.5, 0.5, 0.5]}))
+    assert frame.mAP_mean.to_list() == pytest.approx([60, 50])
+    assert frame.mAP_std.to_list() == pytest.approx([10, 0])
+    assert frame.R1_mean.to_list() == pytest.approx([70, 60])
+    assert frame.num_seeds.to_list() == [3, 3]
+
+
+def test_one_seed_has_no_spread_and_shows_none(tmp_path):
+    frame = made(write_scores(tmp_path, {"baseline": [0.5], "aitl": [0.9]}))
+    assert frame.mAP_std.isna().all()
+    text = typeset.markdown(TABLE, frame)
+    row = next(line for line in text.splitlines() if line.startswith("| Baseline + AITL"))
+    assert "±" not in row and "**" not in row
+
+
+@pytest.mark.parametrize(
+    ("baseline", "aitl", "bold"),
+    [
+        ([0.59, 0.60, 0.61], [0.63, 0.64, 0.65], True),  # leads by 4 points, the two deviations sum to 2
+        ([0.59, 0.60, 0.61], [0.605, 0.615, 0.625], False),  # leads by 1.5
+        ([0.60, 0.60, 0.60], [0.60, 0.60, 0.60], False),  # a tie
+    ],
+)
+def test_bold_needs_a_lead_greater_than_both_deviations_together(tmp_path, baseline, aitl, bold):
+    frame = made(write_scores(tmp_path, {"baseline": baseline, "aitl": aitl}))
+    assert typeset.leader(frame, "mAP") == ("aitl" if bold else None)
+    assert ("**" in typeset.markdown({**TABLE, "title": ""}, frame).split("\n", 1)[1]) == bold
+    assert (r"\textbf{" in typeset.latex(TABLE, frame)) == bold
+
+
+def test_published_values_stand_in_columns_of_their_own(tmp_path):
+    frame = made(write_scores(tmp_path, {"baseline": [0.5, 0.6], "aitl": [0.5, 0.6]}))
+    assert frame.mAP_published.to_list() == ["79.4", "83.5"]
+    ours, published = typeset.groups(TABLE, frame)
+    assert (ours.title, published.title) == ("synth-mars, rendered", "published (MARS)")
+    assert [cell.text for cell in ours.rows[1]] == ["2", "65.0", "55.0"]
+    assert [cell.text for cell in published.rows[1]] == ["87.4", "83.5"]
+    assert all(cell.run is None and not cell.best for row in published.rows for cell in row)
+
+
+def test_a_blank_published_value_stays_blank(tmp_path):
+    spec = changed(metrics=["R5"])
+    frame = made(write_scores(tmp_path, {"baseline": [0.5], "aitl": [0.5]}), spec)
+    assert frame.R5_published.to_list() == ["", "96.2"]
+    assert typeset.groups(spec, frame)[1].rows[0][0].text == "—"
+
+
+def test_a_column_without_published_dataset_has_nothing_beside_it(tmp_path):
+    spec = changed(columns=[{"train": "synth-mars", "test": "synth-mars"}])
+    frame = made(write_scores(tmp_path, {"baseline": [0.5], "aitl": [0.5]}), spec)
+    assert [group.ours for group in typeset.groups(spec, frame)] == [True]
+
+
+def test_transfers_fill_columns_of_their_own(tmp_path):
+    columns = [*TABLE["columns"], {"train": "synth-mars", "test": "synth-duke", "published_test": ""}]
+    spec = changed(columns=columns)
+    metrics = write_scores(tmp_path, {"baseline": [0.5], "aitl": [0.6]})
+    metrics += write_scores(
+        tmp_path, {"baseline": [0.2], "aitl": [0.3]}, test="synth-duke", headline="queries-in-gallery"
+    )
+    groups = typeset.groups(spec, made(metrics, spec))
+    titles = ["synth-mars, rendered", "published (MARS)", "synth-mars → synth-duke, rendered"]
+    assert [group.title for group in groups] == titles
+    assert [row[-1].text for row in groups[2].rows] == ["20.0", "30.0"]
+
+
+def test_the_headline_protocol_is_quoted_and_named(tmp_path):
+    metrics = write_scores(tmp_path, {"baseline": [0.5], "aitl": [0.6]}, headline="mars-script")
+    frame = made(metrics)
+    assert frame.mAP_mean.to_list() == pytest.approx([50, 60])
+    assert "mars-script" in typeset.notes(TABLE, frame)[0]
+
+
+def test_a_missing_run_is_named(tmp_path):
+    metrics = write_scores(tmp_path, {"baseline": [0.5, 0.5, 0.5], "aitl": [0.5, 0.5]})
+    with pytest.raises(InputError, match="'aitl', seed 2, trained on synth-mars, tested on synth-mars"):
+        made(metrics)
+    with pytest.raises(InputError, match="'aitl', seed 0"):
+        made(metrics[:3])
+
+
+def test_the_seeds_that_a_table_asks_for_must_be_there_and_no_others(tmp_path):
+    metrics = write_scores(tmp_path, {"baseline": [0.5, 0.5], "aitl": [0.5, 0.5]})
+    with pytest.raises(InputError, match="seed 2"):
+        made(metrics, changed(seeds=[0, 1, 2]))
+    with pytest.raises(InputError, match=r"seed1/.*metrics\.json.* not 1"):
+        made(metrics, changed(seeds=[0]))
+
+
+@pytest.mark.parametrize(
+    ("stranger", "complaint"),
+    [
+        ({"model": "sta"}, "no row for the model 'sta'"),
+        ({"test": "synth-duke"}, "no column for training on synth-mars, testing on synth-duke"),
+        ({"recipe": "released"}, "recipe 'released', but 'paper'"),
+        ({"headline": "mars-script"}, "headline 'mars-script', but 'queries-removed'"),
+    ],
+)
+def test_a_run_that_does_not_belong_is_refused_by_its_file(tmp_path, stranger, complaint):
+    metrics = write_scores(tmp_path, {"baseline": [0.5], "aitl": [0.5]})
+    path = write_metrics(tmp_path, **{"model": "aitl", "seed": 1, "mAP": 0.5} | stranger)
+    with pytest.raises(InputError, match=complaint) as caught:
+        made([*metrics, path])
+    assert str(path) in str(caught.value)
+
+
+def test_two_files_of_one_run_are_refused_whatever_they_are_called(tmp_path):
+    first, second = (write_metrics(tmp_path / name, "baseline", 0, 0.5) for name in "ab")
+    with pytest.raises(InputError) as caught:
+        read_results([first, second])
+    assert str(first) in str(caught.value) and str(second) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ("{", "not valid JSON"),
+        ("[]", "not the metrics of a run"),
+        ('{"headline": "x", "protocols": {}, "provenance": {"model": "m"}}', "'seed' is missing"),
+        (None, "no such file"),
+    ],
+)
+def test_a_torn_or_missing_file_is_named(tmp_path, content, complaint):
+    path = tmp_path / "metrics.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(InputError, match=complaint) as caught:
+        read_results([path])
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [float("nan"), 55.0, None])
+def test_a_score_that_is_no_fraction_is_refused(tmp_path, value):
+    path = write_metrics(tmp_path, "baseline", 0, 0.5)
+    content = json.loads(path.read_text())
+    content["protocols"]["queries-removed"]["mAP"] = value
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"mAP is .*, not a fraction"):
+        read_results([path])
+
+
+def test_every_file_of_a_table_is_written_and_the_csv_reads_back(tmp_path):
+    metrics = write_scores(tmp_path, {"baseline": [0.5, 0.6], "aitl": [0.5, 0.7]})
+    tables.make(TABLE, metrics, PUBLISHED, tmp_path / "table1")
+    frame = tables.read(tmp_path / "table1.csv")
+    pd.testing.assert_frame_equal(frame, made(metrics), check_dtype=False)
+    assert "| Baseline | 2 | 65.0 ± 7.1 | 55.0 ± 7.1 | 84.9 | 79.4 |" in (tmp_path / "table1.md").read_text()
+    tex = (tmp_path / "table1.tex").read_text()
+    assert r"\multicolumn{3}{c}{synth-mars, rendered} & \multicolumn{2}{c}{published (MARS)}" in tex
+    assert r"Baseline & 2 & 65.0 $\pm$ 7.1 & 55.0 $\pm$ 7.1 & 84.9 & 79.4 \\" in tex
+
+
+def test_names_cannot_break_markdown_or_latex(tmp_path):
+    rows = [{"model": "baseline", "label": "a|b & c_d <i>"}, {"model": "aitl"}]
+    spec = changed(rows=rows)
+    frame = made(write_scores(tmp_path, {"baseline": [0.5], "aitl": [0.5]}), spec)
+    assert r"a\|b &amp; c_d &lt;i>" in typeset.markdown(spec, frame)
+    assert r"a|b \& c\_d <i>" in typeset.latex(spec, frame)
+
+
+def test_gains_pair_runs_of_the_same_seed(tmp_path):
+    metrics = write_scores(tmp_path, {"baseline": [0.50, 0.60], "aitl": [0.52, 0.61]})
+    (gain,) = tables.gains(TABLE, made(metrics), read_results(metrics))
+    assert gain["differences"] == pytest.approx([2, 1])
+    assert (gain["mean"], gain["std"]) == pytest.approx((1.5, 0.5**0.5))
+    assert gain["published"] == pytest.approx(83.5 - 79.4)
+
+
+def test_the_published_values_are_those_of_the_paper():
+    published = tables.read_published(PUBLISHED)
+    assert published.value["1", "asta+aitl", "mars", "mars", "mAP"] == "84.4"
+    assert published.value["3", "li", "mars", "mars", "mAP"] == "78.59"
+    assert published.value["4", "asta+aitl", "duke", "mars", "R1"] == "44.0"
+    assert (published.source != "").all()
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ("1,baseline,mars,mars,mAP,79.4,,x", "line 3 repeats 1, baseline, mars, mars, mAP"),
+        ("1,aitl,mars,mars,mAP,8O,,x", "line 3: '8O' is not a number"),
+    ],
+)
+def test_a_spoilt_file_of_published_values_is_refused(tmp_path, line, complaint):
+    path = tmp_path / "published.csv"
+    path.write_text(f"{','.join(tables.PUBLISHED_COLUMNS)}\n1,baseline,mars,mars,mAP,79.4,,x\n{line}\n")
+    with pytest.raises(InputError, match=complaint):
+        tables.read_published(path)

@@ -1,0 +1,217 @@
+"""The configuration says what runs; what it cannot mean is refused by name."""
+
+import copy
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import best_match
+from snakemake.utils import update_config
+
+from vreid import spec
+from vreid.data import layouts
+from vreid.errors import InputError
+from vreid.metrics import PROTOCOLS
+from vreid.models import method, multitask, trunk
+from vreid.walkers.world import LIMITS, World
+
+REPOSITORY = Path(__file__).parents[2]
+SCHEMA = yaml.safe_load((REPOSITORY / "workflow/schemas/config.schema.yaml").read_text())
+DEFINITIONS = SCHEMA["$defs"]
+
+
+def configuration(*overlays: str) -> dict:
+    """config.yaml with overlays, merged as Snakemake merges them."""
+    merged = {}
+    for name in ("config/config.yaml", *overlays):
+        update_config(merged, yaml.safe_load((REPOSITORY / name).read_text()))
+    return merged
+
+
+CONFIG = configuration()
+OVERLAYS = [(), ("config/paper.yaml",), ("tests/workflow/tiny.yaml",)]
+
+
+def fault(config: dict) -> str | None:
+    error = best_match(Draft202012Validator(SCHEMA).iter_errors(config))
+    return error and f"{error.json_path}: {error.message}"
+
+
+def test_the_schema_is_one():
+    Draft202012Validator.check_schema(SCHEMA)
+
+
+@pytest.mark.parametrize("overlays", OVERLAYS)
+def test_what_the_repository_holds_is_valid(overlays):
+    assert fault(configuration(*overlays)) is None
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "",
+        "datasets.synth-mars",
+        "datasets.synth-mars.render",
+        "budget",
+        "budget.trunk",
+        "budget.clips",
+        "budget.augment",
+        "budget.training",
+        "recipes.paper",
+        "recipes.paper.training",
+        "recipes.paper.multitask",
+        "models.aitl",
+        "models.trunk.training",
+        "tables.table1",
+        "tables.table1.columns.0",
+        "tables.table1.rows.0",
+        "figures",
+        "figures.fig7.pairs.0",
+    ],
+)
+def test_a_mistyped_key_is_refused_by_name(place):
+    config = copy.deepcopy(CONFIG)
+    entry = config
+    for key in filter(None, place.split(".")):
+        entry = entry[int(key) if isinstance(entry, list) else key]
+    entry["epochz"] = 3
+    assert "'epochz' was unexpected" in fault(config)
+
+
+@pytest.mark.parametrize(
+    "model, wrong",
+    [
+        ({"streams": ["reid", "irelevant"]}, "'irelevant'"),
+        ({"losses": []}, "$.models.new.losses"),
+        ({"label_smoothing": 1.5}, "1.5"),
+        ({"training": {"epochs": 0}}, "0 is less than"),
+        ({"method": 3}, "3 is not of type"),
+        ({"method": "other", "training": {"epochz": 3}}, "'epochz'"),
+    ],
+)
+def test_a_value_out_of_its_range_is_refused(model, wrong):
+    assert wrong in fault(CONFIG | {"models": CONFIG["models"] | {"new": model}})
+
+
+def test_another_method_brings_options_of_its_own():
+    assert fault(CONFIG | {"models": CONFIG["models"] | {"new": {"method": "other", "depth": 3}}}) is None
+
+
+@pytest.mark.parametrize("overlays", OVERLAYS)
+@pytest.mark.parametrize("recipe", CONFIG["recipes"])
+def test_every_model_resolves_to_a_spec_that_its_method_accepts(overlays, recipe):
+    config = configuration(*overlays) | {"recipe": recipe}
+    for model in config["models"]:
+        run = spec.resolve(config, model, seed=0)
+        assert run.recipe == config["models"][model].get("recipe", recipe)
+        method.load(run.method).settings(run)
+
+
+def test_an_unknown_recipe_is_refused_with_those_that_there_are():
+    with pytest.raises(InputError, match="'relesed' is none of paper, released"):
+        spec.resolve(CONFIG | {"recipe": "relesed"}, "aitl", seed=0)
+
+
+def objects(entry: object, where: str = "$"):
+    """Every object of the schema that lists keys, with its place."""
+    if isinstance(entry, dict):
+        if isinstance(entry.get("properties"), dict) and "type" in entry:
+            yield where, entry
+        for key, value in entry.items():
+            yield from objects(value, f"{where}.{key}")
+
+
+def test_every_key_is_described():
+    for where, entry in objects(SCHEMA):
+        for key, value in entry["properties"].items():
+            assert value.get("description"), f"{where}: {key}"
+
+
+def test_every_object_is_closed():
+    """The options of `multitask` are closed where they stand: in a model and in a recipe."""
+    for where, entry in objects(SCHEMA):
+        closed = entry.get("additionalProperties") is False or entry.get("unevaluatedProperties") is False
+        assert closed or where == "$.$defs.multitask", where
+    assert DEFINITIONS["recipe"]["properties"]["multitask"]["unevaluatedProperties"] is False
+
+
+@pytest.mark.parametrize(
+    "name, settings",
+    [
+        ("trunk", spec.Trunk),
+        ("clips", spec.Clips),
+        ("augment", spec.Augment),
+        ("training", spec.Training),
+        ("multitask", multitask.Options),
+        ("world", World),
+    ],
+)
+def test_the_schema_knows_the_settings_that_the_code_has(name, settings):
+    assert list(DEFINITIONS[name]["properties"]) == [field.name for field in dataclasses.fields(settings)]
+
+
+def test_the_schema_knows_the_choices_that_the_code_has():
+    dataset, options = DEFINITIONS["dataset"]["properties"], DEFINITIONS["multitask"]["properties"]
+    assert dataset["layout"]["enum"] == list(layouts.LAYOUTS)
+    assert dataset["headline"]["enum"] == [protocol.name for protocol in PROTOCOLS]
+    assert set(dataset["expect"]["properties"]) == set(layouts.PARTS)
+    assert DEFINITIONS["trunk"]["properties"]["name"]["enum"] == list(trunk.TRUNKS)
+    world = DEFINITIONS["world"]["properties"]
+    assert {key: (world[key]["minimum"], world[key]["maximum"]) for key in LIMITS} == LIMITS
+    assert options["streams"]["items"]["enum"] == list(multitask.STREAMS)
+    assert options["losses"]["items"]["enum"] == list(multitask.LOSSES)
+
+
+def test_the_page_of_keys_is_that_of_the_schema():
+    command = [sys.executable, "workflow/scripts/describe_config.py"]
+    page = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+    mend = "python workflow/scripts/describe_config.py > config/README.md"
+    assert (REPOSITORY / "config/README.md").read_text() == page, f"it has drifted; mend it with `{mend}`"
+
+
+def test_snakemake_names_the_mistyped_key_and_spares_the_schema(paper):
+    paper.edit("config/paper.yaml", "epochs: 500", "epochz: 500")
+    said = paper.snakemake("--dry-run", succeeds=False)
+    assert "config $.budget.training: Additional properties are not allowed ('epochz' was unexpected)" in said
+    assert "minimum" not in said
+
+
+def test_without_its_data_the_paper_fails_before_any_job_and_says_all_that_is_missing(paper):
+    said = paper.snakemake("--cores", "1", succeeds=False)
+    assert "Job stats" not in said
+    for part in (
+        "bbox_train",
+        "bbox_test",
+        "info/tracks_train_info.mat",
+        "info/query_IDX.mat",
+        "mars_attributes.csv",
+    ):
+        assert f"    data/mars/{part}" in said
+    assert "for academic use only" in said
+    for part in ("train", "query", "gallery", "duke_attributes.csv"):
+        assert f"    data/duke/{part}" in said
+    assert "withdrawn by its authors in 2019" in said
+    assert not (paper.root / "results").exists()
+
+
+def test_with_mars_in_place_the_paper_is_planned_on_mars_alone(paper):
+    parts = [
+        "train_name.txt",
+        "test_name.txt",
+        "tracks_train_info.mat",
+        "tracks_test_info.mat",
+        "query_IDX.mat",
+    ]
+    for part in ("bbox_train/", "bbox_test/", *(f"info/{name}" for name in parts), "mars_attributes.csv"):
+        path = paper.root / "data/mars" / part
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir() if part.endswith("/") else path.touch()
+    jobs = paper.plan()
+    rows = [row["model"] for row in CONFIG["tables"]["table1"]["rows"]]
+    trainings = {f"train mars {model} {seed}" for model in rows for seed in CONFIG["seeds"]}
+    assert {job for job in jobs if job.startswith("train")} == trainings
+    assert not any("synth" in job or "duke" in job for job in jobs)

@@ -1,0 +1,100 @@
+"""The whole workflow on a few people: from nothing to the report, and through a power cut."""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from vreid.results import read_json
+
+RUNS = [f"results/runs/synth-mars/{model}/seed{seed}" for model in ("baseline", "aitl") for seed in (0, 1)]
+EPOCHS = 4
+
+
+def test_it_ends_in_tables_figures_and_a_report(finished):
+    results = finished.root / "results"
+    for name in (
+        "tables/table1.csv",
+        "tables/table1.md",
+        "tables/table1.tex",
+        "figures/fig7.svg",
+        "figures/fig7.png",
+    ):
+        assert (results / name).stat().st_size > 0, name
+    assert "</html>" in (results / "report/index.html").read_text()
+
+
+def test_a_second_call_has_nothing_to_do(finished):
+    assert "Nothing to be done" in finished.snakemake("--cores", "all")
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_every_metric_is_a_fraction_under_all_three_protocols(finished, run):
+    metrics = read_json(finished.root / run / "synth-mars/metrics.json")
+    assert set(metrics["protocols"]) == {"queries-removed", "queries-in-gallery", "mars-script"}
+    for scores in metrics["protocols"].values():
+        assert all(0 <= scores[name] <= 1 for name in ("mAP", "R1", "R5", "R10", "R20"))
+        assert 0 < scores["num_valid_queries"] <= scores["num_queries"]
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_the_history_of_a_training_has_one_row_an_epoch(finished, run):
+    history = pd.read_csv(finished.root / run / "history.csv")
+    assert list(history["epoch"]) == list(range(1, EPOCHS + 1))
+    assert history[["loss", "dvdp", "mAP", "R1"]].notna().all(axis=None)
+
+
+def test_a_workflow_killed_in_mid_training_goes_on_to_the_same_weights(checkout):
+    run, weights = checkout.root / RUNS[1], checkout.root / RUNS[1] / "weights.pt"
+    checkpoint_after_every_epoch(checkout)
+    before, history = read_weights(weights), pd.read_csv(run / "history.csv")
+    weights.unlink()
+    arguments = [f"{RUNS[1]}/weights.pt", "--cores", "all", "--rerun-triggers", "mtime"]
+
+    cut_power(checkout, arguments, once=lambda: list(run.glob("resume/step-*.pt")))
+    assert not weights.exists()
+    checkout.snakemake("--unlock")
+    checkout.snakemake(*arguments)
+
+    assert "resumed after epoch" in (checkout.root / "logs/train/synth-mars/baseline/seed1.log").read_text()
+    after = read_weights(weights)
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    again = pd.read_csv(run / "history.csv")
+    pd.testing.assert_frame_equal(
+        again.drop(columns="seconds"), history.drop(columns="seconds"), check_exact=True
+    )
+
+
+def checkpoint_after_every_epoch(checkout) -> None:
+    """This training is over before the first checkpoint would be due."""
+    checkout.edit("src/vreid/train.py", "CHECKPOINT_SECONDS = 15.0", "CHECKPOINT_SECONDS = 0.0")
+
+
+def read_weights(path: Path) -> dict[str, torch.Tensor]:
+    return torch.load(path, weights_only=True)
+
+
+def cut_power(checkout, arguments: list[str], once) -> None:
+    """SIGKILL Snakemake and all that it has started, at once, as soon as `once()` holds."""
+    process = subprocess.Popen(
+        checkout.command(*arguments),
+        cwd=checkout.root,
+        env=checkout.env,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        while not once():
+            assert process.poll() is None, "over before it could be killed"
+            time.sleep(0.005)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()

@@ -1,0 +1,83 @@
+# metrics and histories → tables, figures and the report.
+
+
+rule table:
+    input:
+        metrics=lambda w: table_metrics(w.table),
+        published="config/published.csv",
+    output:
+        csv="results/tables/{table}.csv",
+        md="results/tables/{table}.md",
+        tex="results/tables/{table}.tex",
+    log:
+        "logs/table/{table}.log",
+    localrule: True
+    conda:
+        "../envs/vreid.yaml"
+    params:
+        spec=lambda w: canonical(config["tables"][w.table]),
+        stem=lambda w, output: output.csv.removesuffix(".csv"),
+        code=code_digest("vreid.tables"),
+    shell:
+        "python -m vreid table --spec {params.spec:q} --metrics {input.metrics:q} --published {input.published:q}"
+        " --out {params.stem:q} > {log} 2>&1"
+
+
+rule curves:
+    input:
+        histories=lambda w: [f"{run}/history.csv" for run in figure_runs("fig7")],
+        records=lambda w: [f"{run}/train.json" for run in figure_runs("fig7")],
+    output:
+        svg=report("results/figures/fig7.svg", caption="../report/fig7.rst", category="Figures"),
+        png="results/figures/fig7.png",
+        csv="results/figures/fig7.csv",
+    log:
+        "logs/figures/fig7.log",
+    localrule: True
+    conda:
+        "../envs/vreid.yaml"
+    params:
+        spec=canonical(config["figures"]["fig7"]),
+        stem=lambda w, output: output.csv.removesuffix(".csv"),
+        code=code_digest("vreid.figures"),
+    shell:
+        "python -m vreid curves --spec {params.spec:q} --histories {input.histories:q} --out {params.stem:q} > {log} 2>&1"
+
+
+rule contact_sheet:
+    input:
+        index="results/index/{dataset}/annotated.csv.gz",
+    output:
+        "results/figures/contact-{dataset}.png",
+    log:
+        "logs/figures/contact-{dataset}.log",
+    conda:
+        "../envs/vreid.yaml"
+    params:
+        root=lambda w: DATASETS[w.dataset]["root"],
+        code=code_digest("vreid.contact"),
+    shell:
+        "python -m vreid contact-sheet --index {input.index:q} --root {params.root:q} --out {output:q} > {log} 2>&1"
+
+
+rule report:
+    input:
+        tables=expand("results/tables/{table}.csv", table=config["tables"]),
+        figures=rules.curves.output,
+        sheets=expand("results/figures/contact-{dataset}.png", dataset=config["report"]["datasets"]),
+        indexes=expand("results/index/{dataset}/annotated.csv.gz", dataset=config["report"]["datasets"]),
+        metrics=METRICS,
+        records=RECORDS,
+        page="src/vreid/report.html.j2",
+    output:
+        "results/report/index.html",
+    log:
+        "logs/report.log",
+    localrule: True
+    conda:
+        "../envs/vreid.yaml"
+    params:
+        manifest=report_manifest,
+        code=code_digest("vreid.report"),
+    shell:
+        "python -m vreid report --manifest {params.manifest:q} --out {output:q} > {log} 2>&1"
