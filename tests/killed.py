@@ -24,9 +24,7 @@ def kill() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def kill_at_call(
-    number: int, owner: Any, name: str, condition: Callable[..., bool] = lambda *_: True
-) -> None:
+def kill_at_call(number: int, owner: Any, name: str, condition: Callable[..., bool] = lambda *_: True) -> None:
     """Let the process die instead of the call `number` of a function that fulfils the condition."""
     function, calls = getattr(owner, name), []
 
@@ -60,9 +58,7 @@ MOMENTS: dict[str, Callable[[], None]] = {
     "in the middle of an epoch": lambda: kill_at_call(7, Progress, "step"),
     "with half of a checkpoint written": lambda: tear_checkpoint(3),
     "with a checkpoint written, not yet named": lambda: kill_at_call(3, os, "replace"),
-    "after the last epoch": lambda: kill_at_call(
-        1, os, "replace", lambda _, path: path.name == "history.csv"
-    ),
+    "after the last epoch": lambda: kill_at_call(1, os, "replace", lambda _, path: path.name == "history.csv"),
     "with all results but the weights": lambda: kill_at_call(
         1, os, "replace", lambda _, path: path.name == "weights.pt"
     ),

@@ -14,9 +14,7 @@ TABLE = {
     "published": "1",
     "reference": "baseline",
     "rows": [{"model": "baseline", "label": "Baseline"}, {"model": "aitl", "label": "Baseline + AITL"}],
-    "columns": [
-        {"train": "synth-mars", "test": "synth-mars", "published_train": "mars", "published_test": "mars"}
-    ],
+    "columns": [{"train": "synth-mars", "test": "synth-mars", "published_train": "mars", "published_test": "mars"}],
 }
 FIGURE = {
     "number": 7,
@@ -74,9 +72,7 @@ def write_scores(root: Path, scores: dict[str, list[float]], **who) -> list[Path
     return [write_metrics(root, *run, **who) for run in runs]
 
 
-def write_history(
-    root: Path, model: str, seed: int, dvdp: list[float], mAP: list[float | None], **who
-) -> Path:
+def write_history(root: Path, model: str, seed: int, dvdp: list[float], mAP: list[float | None], **who) -> Path:
     record = write_train_json(root, model, seed, **who)
     epochs = range(1, len(dvdp) + 1)
     path = record.with_name("history.csv")

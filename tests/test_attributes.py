@@ -117,9 +117,7 @@ def test_an_annotation_of_an_unknown_tracklet_is_named(rows, complaint):
 
 def test_a_missing_annotation_is_named(rows, complaint):
     assert "no row for tracklet 4 of person 7 in camera 2 (b1); every" in complaint(rows.drop(2))
-    assert "no row for tracklet 4 of person 7 in camera 1 (a{1..2}) (and 1 more)" in complaint(
-        rows.drop([1, 2])
-    )
+    assert "no row for tracklet 4 of person 7 in camera 1 (a{1..2}) (and 1 more)" in complaint(rows.drop([1, 2]))
 
 
 def test_a_second_annotation_is_named(rows, complaint):
@@ -174,9 +172,7 @@ def test_a_missing_and_an_empty_annotation_file_are_named(table, tmp_path):
 def test_annotate_writes_what_can_be_read(table, rows, tmp_path):
     write_tracklets(table, tmp_path / "index.csv.gz")
     rows.to_csv(tmp_path / "attributes.csv", index=False)
-    annotate_file(
-        tmp_path / "index.csv.gz", tmp_path / "attributes.csv", tmp_path / "out" / "annotated.csv.gz"
-    )
+    annotate_file(tmp_path / "index.csv.gz", tmp_path / "attributes.csv", tmp_path / "out" / "annotated.csv.gz")
     annotated = read_tracklets(tmp_path / "out" / "annotated.csv.gz")
     pd.testing.assert_frame_equal(annotated, annotate(table, tmp_path / "attributes.csv"))
 

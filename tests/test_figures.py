@@ -75,9 +75,7 @@ def test_the_svg_keeps_its_text_and_follows_the_ink_around_it(histories, tmp_pat
     ],
 )
 def test_a_history_that_does_not_belong_is_refused_by_its_file(histories, tmp_path, run, complaint):
-    path = write_history(
-        tmp_path, **{"model": "aitl", "seed": 2, "dvdp": [0.1, 0.1], "mAP": [None, 0.5]} | run
-    )
+    path = write_history(tmp_path, **{"model": "aitl", "seed": 2, "dvdp": [0.1, 0.1], "mAP": [None, 0.5]} | run)
     with pytest.raises(InputError, match=complaint) as caught:
         figures.dvdp_curves(FIGURE, [*histories, path], tmp_path / "fig7")
     assert str(path) in str(caught.value)

@@ -109,7 +109,5 @@ def test_a_png_that_is_called_jpg_is_refused(root, smooth):
 
 @pytest.mark.parametrize("name", ["bbox_train/0001/lost.jpg", "bbox_train/0001"])
 def test_a_frame_that_is_not_there_is_named(root, name):
-    with pytest.raises(
-        InputError, match=rf"{root}/{name}: the frame cannot be read .*; index the dataset again"
-    ):
+    with pytest.raises(InputError, match=rf"{root}/{name}: the frame cannot be read .*; index the dataset again"):
         FrameReader(root, HEIGHT, WIDTH)([name])

@@ -86,9 +86,7 @@ def ours(names) -> set[str]:
 
 def methods() -> list[str]:
     """The models that a run can name: those with a METHOD."""
-    return [
-        n for n, path in modules().items() if room_of(n) == "models" and "\nMETHOD = " in path.read_text()
-    ]
+    return [n for n, path in modules().items() if room_of(n) == "models" and "\nMETHOD = " in path.read_text()]
 
 
 REPORT = [name for name in modules() if room_of(name) == "report"]

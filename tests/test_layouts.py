@@ -90,9 +90,7 @@ def duke(tmp_path) -> Path:
         folder = root / split / f"{pid:04d}" / f"{tracklet:04d}"
         folder.mkdir(parents=True)
         for frame in range(1, frames + 1):
-            (folder / f"{pid:04d}_C{camid}_F{frame:04d}_{letter}{115 + 8 * frame:05d}.jpg").write_bytes(
-                b"frame"
-            )
+            (folder / f"{pid:04d}_C{camid}_F{frame:04d}_{letter}{115 + 8 * frame:05d}.jpg").write_bytes(b"frame")
     return root
 
 
@@ -449,9 +447,7 @@ def test_frames_of_two_in_one_tracklet_are_named(duke, name, words):
 
 def test_a_folder_of_another_persons_frames_is_named(duke):
     (duke / "train/0001").rename(duke / "train/0002")
-    assert f"{duke / 'train/0002/0001'}: frames of two people in one tracklet: 0001 and 0002" in complaint(
-        "duke", duke
-    )
+    assert f"{duke / 'train/0002/0001'}: frames of two people in one tracklet: 0001 and 0002" in complaint("duke", duke)
 
 
 def test_a_query_that_differs_from_its_copy_in_the_gallery_is_named(duke):

@@ -122,9 +122,7 @@ def test_the_order_of_the_gallery_changes_nothing_though_there_are_ties(case, ra
     distances, query_pids, gallery_pids, query_camids, gallery_camids = case
     assume(walk_all(*case, "hits") is not None)
     order = random.sample(range(len(gallery_pids)), len(gallery_pids))
-    permuted = evaluate_rank(
-        distances[:, order], query_pids, gallery_pids[order], query_camids, gallery_camids[order]
-    )
+    permuted = evaluate_rank(distances[:, order], query_pids, gallery_pids[order], query_camids, gallery_camids[order])
     for name, value in evaluate_rank(*case).items():
         np.testing.assert_array_equal(permuted[name], value)
 

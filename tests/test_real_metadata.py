@@ -45,9 +45,7 @@ def duke(tmp_path_factory):
 
 
 def test_the_files_are_the_published_ones():
-    listed = re.findall(
-        r"`([0-9a-f]{64})` \| `(\S+)`(, unpacked)?", (realdata.DATA / "README.md").read_text()
-    )
+    listed = re.findall(r"`([0-9a-f]{64})` \| `(\S+)`(, unpacked)?", (realdata.DATA / "README.md").read_text())
     assert len(listed) == 7
     for digest, name, unpacked in listed:
         content = (realdata.DATA / name).read_bytes()

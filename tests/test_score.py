@@ -63,9 +63,7 @@ def test_metrics_hold_the_three_protocols_the_headline_and_where_they_come_from(
     assert list(metrics["protocols"]) == ["queries-removed", "queries-in-gallery", "mars-script"]
     seconds = metrics["provenance"].pop("score_seconds")
     assert metrics["provenance"] == PROVENANCE and 0 <= seconds < 60
-    results = evaluate_features(
-        arrays["features"], arrays["pids"], arrays["camids"], arrays["splits"] == "query"
-    )
+    results = evaluate_features(arrays["features"], arrays["pids"], arrays["camids"], arrays["splits"] == "query")
     for name, numbers in metrics["protocols"].items():
         fractions = ["mAP", "R1", "R5", "R10", "R20"]
         assert set(numbers) == {*fractions, "num_queries", "num_valid_queries", "num_gallery"}
@@ -136,9 +134,7 @@ def with_entry(name, row, value):
         (lambda arrays: arrays | {"splits": arrays["splits"].astype(object)}, "not a whole file of features"),
     ],
 )
-def test_unsound_features_are_named_with_the_file_and_nothing_is_written(
-    arrays, scored, tmp_path, spoil, complaint
-):
+def test_unsound_features_are_named_with_the_file_and_nothing_is_written(arrays, scored, tmp_path, spoil, complaint):
     with pytest.raises(InputError, match=complaint) as caught:
         scored(spoil(arrays))
     assert str(tmp_path / "features.npz") in str(caught.value)

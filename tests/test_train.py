@@ -105,8 +105,14 @@ def history_but_seconds(run: Path) -> str:
     return history(run).drop(columns="seconds").to_csv()
 
 
+def differing(run: Path, other: Path) -> list[str]:
+    """The weights that are not the same to the bit."""
+    one, another = weights(run), weights(other)
+    return [name for name in one | another if one.get(name) != another.get(name)]
+
+
 def assert_same_run(run: Path, other: Path) -> None:
-    assert weights(run) == weights(other)
+    assert not differing(run, other)
     assert history_but_seconds(run) == history_but_seconds(other)
 
 
@@ -159,9 +165,7 @@ def test_the_history_has_a_row_an_epoch_and_a_column_a_term(finished):
     columns = ["epoch", "step", "lr", "loss", *terms, "dvdp", "seconds", "mAP", "R1"]
     assert list(found) == columns
     assert found["epoch"].tolist() == list(range(1, EPOCHS + 1))
-    assert found["step"].tolist() == list(
-        range(STEPS_PER_EPOCH, EPOCHS * STEPS_PER_EPOCH + 1, STEPS_PER_EPOCH)
-    )
+    assert found["step"].tolist() == list(range(STEPS_PER_EPOCH, EPOCHS * STEPS_PER_EPOCH + 1, STEPS_PER_EPOCH))
     np.testing.assert_allclose(found[terms].sum(axis=1), found["loss"], rtol=1e-5)
     assert found["lr"].tolist() == pytest.approx([2e-3] * 4 + [6e-4] * 2)
     assert found["dvdp"].between(0, 2).all() and (found["dvdp"] >= found["aitl"] - 1e-6).all()
@@ -223,7 +227,7 @@ def test_loader_processes_do_not_change_the_weights(world, finished, tmp_path):
 
 def test_another_seed_gives_other_weights(world, finished, tmp_path):
     other = train(world, tmp_path, spec(seed=2))
-    assert weights(other) != weights(finished)
+    assert "trunk.conv1.weight" in differing(other, finished)
 
 
 @pytest.mark.parametrize(
@@ -242,16 +246,15 @@ def test_another_seed_gives_other_weights(world, finished, tmp_path):
         {"augment": {"pad": 1}},
         {"augment": {"flip": 0.9}},
         {"augment": {"erase": 0.1}},
-        {"options": BASELINE | {"margin": 0.5}},
+        {"options": BASELINE | {"margin": 0.0}},
         {"options": BASELINE | {"label_smoothing": 0.1}},
         {"trunk": {"width": 9}},
     ],
 )
 def test_every_setting_has_its_effect_on_the_weights(world, two_epochs, tmp_path, change):
-    defaults = {"options": BASELINE, "training": {}}
-    other = defaults | change
-    other["training"] = {"epochs": 2} | other["training"]
-    assert weights(train(world, tmp_path, spec(**other))) != weights(two_epochs)
+    settings = {"options": BASELINE} | change
+    settings["training"] = {"epochs": 2} | change.get("training", {})
+    assert differing(train(world, tmp_path, spec(**settings)), two_epochs)
 
 
 @pytest.fixture(scope="module")
@@ -280,13 +283,11 @@ def test_a_killed_training_started_again_ends_as_if_nothing_had_happened(moment,
     assert not (tmp_path / "resume").exists()
 
 
-def test_a_training_killed_again_and_again_at_any_moment_ends_with_the_same_weights(
-    world, finished, tmp_path
-):
+def test_a_training_killed_again_and_again_at_any_moment_ends_with_the_same_weights(world, finished, tmp_path):
     delays = [random.uniform(0.05, 0.6) for _ in range(3)]
     killed = [train_until(delay, **arguments(world, tmp_path, spec())) for delay in delays]
     train(world, tmp_path, spec())
-    assert weights(tmp_path) == weights(finished), f"killed {killed} after {delays} seconds"
+    assert not differing(tmp_path, finished), f"killed {killed} after {delays} seconds"
     assert history_but_seconds(tmp_path) == history_but_seconds(finished)
 
 
@@ -435,9 +436,7 @@ def test_bfloat16_trains_and_embeds_in_float32_files(world, tmp_path):
 @pytest.fixture(scope="module")
 def bare(world, tmp_path_factory):
     """The same people, not annotated."""
-    return world._replace(
-        index=tiny.index(world.table[COLUMNS], tmp_path_factory.mktemp("bare") / "bare.csv.gz")
-    )
+    return world._replace(index=tiny.index(world.table[COLUMNS], tmp_path_factory.mktemp("bare") / "bare.csv.gz"))
 
 
 def test_a_baseline_trains_without_attributes(bare, tmp_path):
@@ -505,9 +504,7 @@ def test_a_bad_frame_ends_the_training_with_its_name(world, tmp_path):
     for frame in (tmp_path / "other" / "train" / "0003").rglob("*.jpg"):
         frame.write_bytes(b"")
     for workers in (0, 1):
-        refused(
-            other, tmp_path / "run", spec(), r"train/0003/./00.\.jpg: the frame is empty", workers=workers
-        )
+        refused(other, tmp_path / "run", spec(), r"train/0003/./00.\.jpg: the frame is empty", workers=workers)
 
 
 def test_a_loss_that_is_not_finite_ends_the_training(world, tmp_path):
@@ -594,7 +591,4 @@ def test_frames_of_another_size_than_the_dataset_s_are_refused_by_command(world,
     command = ["train", "--spec", tmp_path / "spec.json", "--index", world.index, "--root", world.root]
     command += ["--dataset", "tiny", "--headline", "queries-removed", "--out", tmp_path]
     assert command_line.main([*map(str, command), "--frame-size", "256x128"]) == 2
-    assert (
-        "the frame is 64×32 pixels, but every frame of this dataset should be 256×128"
-        in capsys.readouterr().err
-    )
+    assert "the frame is 64×32 pixels, but every frame of this dataset should be 256×128" in capsys.readouterr().err

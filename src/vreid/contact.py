@@ -119,9 +119,7 @@ def _frame(path: Path) -> Image.Image:
         with Image.open(path) as image:
             image = image.convert("RGB")
     except FileNotFoundError:
-        raise InputError(
-            f"{path}: no such frame; is this the root that the table was indexed from?"
-        ) from None
+        raise InputError(f"{path}: no such frame; is this the root that the table was indexed from?") from None
     except (OSError, SyntaxError) as error:
         raise InputError(f"{path}: cannot be decoded ({error}); replace the file") from None
     scale = min(FRAME[0] / image.width, FRAME[1] / image.height)

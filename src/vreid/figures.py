@@ -119,9 +119,7 @@ def _check_alike(spec: Spec, trainings: list[Training]) -> None:
     seen: dict[tuple, Path] = {}
     for run in trainings:
         if run.model not in named:
-            raise InputError(
-                f"{run.path}: figure {spec['number']} draws no model {run.model!r}; leave it out"
-            )
+            raise InputError(f"{run.path}: figure {spec['number']} draws no model {run.model!r}; leave it out")
         if (run.model, run.seed) in seen:
             raise InputError(f"{run.path}: the same run as {seen[run.model, run.seed]}; give one")
         seen[run.model, run.seed] = run.path

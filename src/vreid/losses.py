@@ -19,7 +19,7 @@ def cosine_distances(vectors: Tensor) -> Tensor:
 
 
 def euclidean_distances(vectors: Tensor) -> Tensor:
-    """Euclidean distance of every pair: (B, D) → (B, B), exact (no Gram matrix, whose rounding drowns small distances)."""
+    """Euclidean distance of every pair: (B, D) → (B, B); no Gram matrix, whose rounding drowns small distances."""
     return torch.cdist(vectors.float(), vectors.float(), compute_mode="donot_use_mm_for_euclid_dist")
 
 
@@ -84,7 +84,7 @@ def dvdp(distances: Tensor, pids: Tensor) -> Tensor:
 
 
 def itl(distances: Tensor, pids: Tensor) -> Tensor:
-    """Identity-hard Triplet Loss (Table 1): negatives and positives by feature distance, so it minimises Eq. 1 itself."""
+    """Identity-hard Triplet Loss (Table 1): pairs chosen by feature distance, so that it minimises Eq. 1 itself."""
     return dvdp(distances, pids)
 
 

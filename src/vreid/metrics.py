@@ -98,9 +98,7 @@ def evaluate_features(
     features, is_query = np.asarray(features), np.asarray(is_query, bool)
     pids, camids = _labels("tracklet", pids, camids)
     if not len(features) == len(pids) == len(is_query):
-        raise ValueError(
-            f"{len(features)} features, {len(pids)} pids, {len(is_query)} query marks: not one each"
-        )
+        raise ValueError(f"{len(features)} features, {len(pids)} pids, {len(is_query)} query marks: not one each")
     views = {p.queries_in_gallery for p in protocols}
     galleries = {inside: _Gallery.of(pids, camids, ~is_query | inside) for inside in views}
     found = {inside: [] for inside in views}
@@ -112,8 +110,7 @@ def evaluate_features(
             found[inside] += _match_ranks(block, pids[rows], camids[rows], gallery)
         del block  # or it would be held while the next one is made
     return {
-        p.name: _summary(found[p.queries_in_gallery], galleries[p.queries_in_gallery], p.ap, ranks)
-        for p in protocols
+        p.name: _summary(found[p.queries_in_gallery], galleries[p.queries_in_gallery], p.ap, ranks) for p in protocols
     }
 
 
@@ -196,9 +193,7 @@ def _norms(features: np.ndarray) -> np.ndarray:
 def _labels(of: str, pids, camids) -> tuple[np.ndarray, np.ndarray]:
     pids, camids = np.asarray(pids), np.asarray(camids)
     if pids.ndim != 1 or pids.shape != camids.shape:
-        raise ValueError(
-            f"{of} pids {pids.shape} and camids {camids.shape} are not two vectors of one length"
-        )
+        raise ValueError(f"{of} pids {pids.shape} and camids {camids.shape} are not two vectors of one length")
     return pids, camids
 
 

@@ -210,6 +210,4 @@ def _read(reader: Callable[[Any], Any], path: str) -> Any:
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; run what writes it first") from None
     except (OSError, ValueError) as error:
-        raise InputError(
-            f"{path}: cannot be read ({error}); remove it and run what writes it again"
-        ) from None
+        raise InputError(f"{path}: cannot be read ({error}); remove it and run what writes it again") from None

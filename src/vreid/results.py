@@ -57,9 +57,7 @@ def read_results(paths: Iterable[str | Path]) -> list[Result]:
     for result in results:
         run = (result.model, result.train, result.test, result.seed)
         if run in seen:
-            raise InputError(
-                f"{result.path}: the same model, datasets and seed {run} as {seen[run]}; give one of them"
-            )
+            raise InputError(f"{result.path}: the same model, datasets and seed {run} as {seen[run]}; give one of them")
         seen[run] = result.path
     return results
 
@@ -75,9 +73,7 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; run what writes it first") from None
     except (OSError, ValueError) as error:
-        raise InputError(
-            f"{path}: not valid JSON ({error}); remove it and run what writes it again"
-        ) from None
+        raise InputError(f"{path}: not valid JSON ({error}); remove it and run what writes it again") from None
 
 
 def _read_result(path: Path) -> Result:

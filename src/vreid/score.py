@@ -85,9 +85,7 @@ def _fault(arrays: Mapping[str, np.ndarray], provenance: object) -> str | None:
     for split in ("query", "gallery"):
         if split not in splits:
             return f"no tracklet is of the split {split!r}"
-    misplaced = np.where(
-        splits == "query", arrays["pids"] < 1, (splits == "junk") != (arrays["pids"] == JUNK)
-    )
+    misplaced = np.where(splits == "query", arrays["pids"] < 1, (splits == "junk") != (arrays["pids"] == JUNK))
     if misplaced.any():
         row = misplaced.argmax()
         where = f"row {row} has pid {arrays['pids'][row]} in the split {str(splits[row])!r}"

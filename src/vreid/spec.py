@@ -1,6 +1,6 @@
 """What a run is: frozen dataclasses, resolved from the configuration, and a digest that names them.
 
-A run's spec = the budget that all models share ⊕ a recipe ⊕ the model's own entry. It is frozen to a file before the
+A run's spec = a recipe ⊕ the budget that all models share ⊕ the model's own entry. It is frozen to a file before the
 run starts, so that a job that waited in a queue trains what was asked for and not what the configuration says by then.
 """
 
@@ -113,7 +113,9 @@ class Spec:
         except FileNotFoundError:
             raise InputError(f"{path}: no such spec; `snakemake` writes it, or `python -m vreid freeze`") from None
         except ValueError as error:
-            raise InputError(f"{path}: not valid JSON ({error}); remove it and let `snakemake` write it again") from None
+            raise InputError(
+                f"{path}: not valid JSON ({error}); remove it and let `snakemake` write it again"
+            ) from None
         return cls.from_mapping(mapping, str(path))
 
     def save(self, path: str | Path) -> None:
@@ -163,7 +165,7 @@ def _cast(kind: Any, value: Any, where: str) -> Any:
 
 
 def resolve(config: Mapping[str, Any], model: str, seed: int) -> Spec:
-    """The spec of one run of the configuration: budget ⊕ recipe ⊕ the model's entry, the later winning.
+    """The spec of one run of the configuration: recipe ⊕ budget ⊕ the model's entry, the later winning.
 
     A recipe holds the sections of a spec (`training`, `clips`, `augment`) and, under a method's name, the options of
     that method. An entry holds `method`, `recipe`, the same sections, and the method's options beside them.

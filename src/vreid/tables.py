@@ -55,9 +55,7 @@ def read_published(path: str | Path) -> pd.DataFrame:
     if list(frame.columns) != PUBLISHED_COLUMNS:
         raise InputError(f"{path}: the columns must be {', '.join(PUBLISHED_COLUMNS)}")
     if (bad := pd.to_numeric(frame.value, errors="coerce").isna() & (frame.value != "")).any():
-        raise InputError(
-            f"{path}: line {bad.idxmax() + 2}: {frame.value[bad.idxmax()]!r} is not a number; mend it"
-        )
+        raise InputError(f"{path}: line {bad.idxmax() + 2}: {frame.value[bad.idxmax()]!r} is not a number; mend it")
     keys = PUBLISHED_COLUMNS[:5]
     if (twice := frame.duplicated(keys)).any():
         line = twice.idxmax()
@@ -156,9 +154,7 @@ def _check_belonging(spec: Spec, results: Sequence[Result]) -> None:
         if run.model not in models:
             raise InputError(f"{run.path}: {number} has no row for the model {run.model!r}")
         if pair not in pairs:
-            raise InputError(
-                f"{run.path}: {number} has no column for training on {pair[0]}, testing on {pair[1]}"
-            )
+            raise InputError(f"{run.path}: {number} has no column for training on {pair[0]}, testing on {pair[1]}")
         for scope, key in (number, "recipe"), (pair, "headline"), (run.test, "rendered"):
             other = first.setdefault((scope, key), run)
             ours, theirs = getattr(run, key), getattr(other, key)
@@ -178,9 +174,7 @@ def gains(spec: Spec, frame: pd.DataFrame, results: Sequence[Result]) -> list[di
         part = frame[(frame.train == train) & (frame.test == test)]
         printed = dict(zip(part.model, pd.to_numeric(part.mAP_published)))
         runs = [run for run in results if (run.train, run.test) == (train, test)]
-        scores = {
-            model: {r.seed: 100 * r.scores["mAP"] for r in runs if r.model == model} for model in part.model
-        }
+        scores = {model: {r.seed: 100 * r.scores["mAP"] for r in runs if r.model == model} for model in part.model}
         for model in part.model[part.model != reference]:
             seeds = sorted(scores[model].keys() & scores[reference].keys())
             differences = [scores[model][seed] - scores[reference][seed] for seed in seeds]

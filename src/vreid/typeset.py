@@ -78,21 +78,15 @@ def notes(spec: Mapping[str, Any], frame: pd.DataFrame) -> list[str]:
     for _, part in frame.groupby(["train", "test"], sort=False):
         first = part.iloc[0]
         spread = (
-            "mean ± sample standard deviation over the seeds"
-            if part.num_seeds.max() > 1
-            else "one seed, so no spread"
+            "mean ± sample standard deviation over the seeds" if part.num_seeds.max() > 1 else "one seed, so no spread"
         )
         kind = "rendered pictures" if first.rendered else "measured here"
         said.append(
             f"{pair(first.train, first.test)} ({kind}): {spread}, in percent; protocol {first.protocol}, "
             f"recipe {first.recipe}, seeds {listed(part.seeds)}."
         )
-    if sources := sorted(
-        {source for text in frame.published_source for source in text.split("; ") if source}
-    ):
-        said.append(
-            f"Published: as printed in {'; '.join(sources)}; {BLANK} where not printed or not legible."
-        )
+    if sources := sorted({source for text in frame.published_source for source in text.split("; ") if source}):
+        said.append(f"Published: as printed in {'; '.join(sources)}; {BLANK} where not printed or not legible.")
     return [*said, BOLD_RULE]
 
 

@@ -66,9 +66,7 @@ def test_a_workflow_killed_in_mid_training_goes_on_to_the_same_weights(checkout)
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
     again = pd.read_csv(run / "history.csv")
-    pd.testing.assert_frame_equal(
-        again.drop(columns="seconds"), history.drop(columns="seconds"), check_exact=True
-    )
+    pd.testing.assert_frame_equal(again.drop(columns="seconds"), history.drop(columns="seconds"), check_exact=True)
 
 
 def checkpoint_after_every_epoch(checkout) -> None:

@@ -16,9 +16,7 @@ def table_metrics(name):
 def figure_runs(name):
     """The runs whose histories a figure draws."""
     figure = config["figures"][name]
-    return runs(
-        figure["train"], [model for pair in figure["pairs"] for model in (pair["without"], pair["with"])]
-    )
+    return runs(figure["train"], [model for pair in figure["pairs"] for model in (pair["without"], pair["with"])])
 
 
 def pretraining():
@@ -37,9 +35,7 @@ def report_manifest(w):
     return canonical(
         {
             "tables": [{"spec": spec, "stem": f"results/tables/{t}"} for t, spec in config["tables"].items()],
-            "figures": [
-                {"spec": spec, "stem": f"results/figures/{f}"} for f, spec in config["figures"].items()
-            ],
+            "figures": [{"spec": spec, "stem": f"results/figures/{f}"} for f, spec in config["figures"].items()],
             "datasets": [
                 {
                     "name": name,

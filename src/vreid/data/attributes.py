@@ -74,8 +74,7 @@ class Vocabulary:
 
 
 VOCABULARIES = tuple(
-    Vocabulary(tuple(IRRELEVANT.items()), tuple(relevant.items()))
-    for relevant in (RELEVANT_MARS, RELEVANT_DUKE)
+    Vocabulary(tuple(IRRELEVANT.items()), tuple(relevant.items())) for relevant in (RELEVANT_MARS, RELEVANT_DUKE)
 )
 
 
@@ -92,9 +91,7 @@ def vocabulary_of(columns: Iterable[str], source: str | Path = "attributes") -> 
     faults = [f"unknown column {name!r}" for name in sorted(names - known)]
     faults += [f"missing column {name!r}" for name in sorted(known - names)]
     if faults:
-        raise InputError(
-            f"{source}: {', '.join(faults)}; the columns must be those of MARS's or of Duke's annotation"
-        )
+        raise InputError(f"{source}: {', '.join(faults)}; the columns must be those of MARS's or of Duke's annotation")
     return likeliest
 
 
@@ -102,9 +99,7 @@ def annotate_file(index_path: str | Path, attributes_path: str | Path, out: str 
     """Read a tracklet table, join the annotation file onto it, write the annotated table."""
     table = read_tracklets(index_path)
     if len(table.columns) > len(COLUMNS):
-        raise InputError(
-            f"{index_path}: annotated already; annotate the table that `python -m vreid index` wrote"
-        )
+        raise InputError(f"{index_path}: annotated already; annotate the table that `python -m vreid index` wrote")
     write_tracklets(annotate(table, attributes_path), out)
 
 
@@ -130,8 +125,7 @@ def annotate(table: pd.DataFrame, attributes_path: str | Path) -> pd.DataFrame:
     if bare.any():
         more = f" (and {bare.sum() - 1} more)" if bare.sum() > 1 else ""
         raise InputError(
-            f"{attributes_path}: no row for {describe(table[bare].iloc[0])}{more}; "
-            "every tracklet of a person needs one"
+            f"{attributes_path}: no row for {describe(table[bare].iloc[0])}{more}; every tracklet of a person needs one"
         )
     attributes = annotations.drop(columns=KEY).astype("Int64").set_axis(keys).reindex(tracklets)
     return pd.concat([table, attributes.set_axis(table.index)], axis=1)
@@ -145,9 +139,7 @@ def read_annotations(path: str | Path) -> pd.DataFrame:
     rows = read_csv(path)
     missing = [name for name in ID_COLUMNS if name not in rows]
     if missing:
-        raise InputError(
-            f"{path}: missing column {missing[0]!r}; an annotation begins with {', '.join(ID_COLUMNS)}"
-        )
+        raise InputError(f"{path}: missing column {missing[0]!r}; an annotation begins with {', '.join(ID_COLUMNS)}")
     canonical = {name: SPELLINGS.get(name, name) for name in rows.columns.drop(list(ID_COLUMNS))}
     classes = vocabulary_of(canonical.values(), path).attributes
     checked = {key: integers(rows[name], -1, LARGEST, path) for name, key in ID_COLUMNS.items()}
@@ -168,9 +160,7 @@ def targets(table: pd.DataFrame, vocabulary: Vocabulary, group: str) -> tuple[np
     mask = ((values >= 0) & (values < widths)).all(axis=1)
     torn = ~mask & (values != -1).any(axis=1)
     if torn.any():
-        raise InputError(
-            f"{describe(table[torn].iloc[0])}: attributes blank in part or out of range; annotate again"
-        )
+        raise InputError(f"{describe(table[torn].iloc[0])}: attributes blank in part or out of range; annotate again")
     onehot = np.zeros((len(table), widths.sum()), np.float32)
     starts = np.cumsum(widths) - widths
     onehot[np.flatnonzero(mask)[:, None], (starts + values)[mask]] = 1

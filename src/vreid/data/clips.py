@@ -30,9 +30,7 @@ def frame_order(num_frames: int, spec: Clips, key: int) -> np.ndarray:
 
     `shuffled` permutes them once and for all, by the tracklet's `key`, as the released code does.
     """
-    return (
-        default_rng([key, 7]).permutation(num_frames) if spec.order == "shuffled" else np.arange(num_frames)
-    )
+    return default_rng([key, 7]).permutation(num_frames) if spec.order == "shuffled" else np.arange(num_frames)
 
 
 def random_clip(order: np.ndarray, spec: Clips, rng: Generator) -> np.ndarray:
@@ -130,9 +128,7 @@ class Batch(NamedTuple):
 class TrainingBatches(Dataset):
     """Item s is the whole batch of step s. `people` (N,) are the tracklets' people, numbered from 0."""
 
-    def __init__(
-        self, templates: Sequence[str], people: np.ndarray, reader: FrameReader, spec: Spec, choose: Callable
-    ):
+    def __init__(self, templates: Sequence[str], people: np.ndarray, reader: FrameReader, spec: Spec, choose: Callable):
         self.templates, self.reader, self.spec, self.choose = list(templates), reader, spec, choose
         self.tracklets_of = [np.flatnonzero(people == person) for person in range(people.max() + 1)]
 

@@ -45,9 +45,7 @@ def read_text(path: Path) -> str:
         raise InputError(f"{path}: no such file") from None
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         kind = "gzipped CSV" if path.suffix == ".gz" else "CSV"
-        raise InputError(
-            f"{path}: not a readable {kind} file ({error}); is it torn, or another file?"
-        ) from None
+        raise InputError(f"{path}: not a readable {kind} file ({error}); is it torn, or another file?") from None
     if not text.strip():
         raise InputError(f"{path}: the file is empty")
     return text
@@ -66,9 +64,7 @@ def integers(column: pd.Series, low: int, high: int, path: str | Path, blank: bo
     if wrong.any():
         row = int(wrong.to_numpy().argmax())
         cell = "blank" if pd.isna(column.iloc[row]) else repr(str(column.iloc[row]))
-        raise InputError(
-            f"{path}, line {row + 2}: {column.name!r} is {cell}; expected an integer from {low} to {high}"
-        )
+        raise InputError(f"{path}, line {row + 2}: {column.name!r} is {cell}; expected an integer from {low} to {high}")
     return numbers.astype("Int64" if blank else "int64")
 
 

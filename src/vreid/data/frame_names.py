@@ -89,8 +89,6 @@ def expand_field(text: str, template: str) -> list[str]:
             )
         first, last, step = match[1], match[2] or match[1], int(match[3] or 1)
         if len(first) != len(last) or int(first) > int(last) or step < 1:
-            raise InputError(
-                f"frames {template!r}: {part!r} must ascend, both ends with the same number of digits"
-            )
+            raise InputError(f"frames {template!r}: {part!r} must ascend, both ends with the same number of digits")
         names += [f"{number:0{len(first)}d}" for number in range(int(first), int(last) + 1, step)]
     return names

@@ -36,18 +36,14 @@ class FrameReader:
         try:
             encoded = np.fromfile(path, dtype=np.uint8)
         except OSError as error:
-            raise InputError(
-                f"{path}: the frame cannot be read ({error.strerror}); index the dataset again"
-            ) from None
+            raise InputError(f"{path}: the frame cannot be read ({error.strerror}); index the dataset again") from None
         if not len(encoded):
             raise InputError(f"{path}: the frame is empty (0 bytes); unpack the dataset again")
         try:
             frame = decode_jpeg(torch.from_numpy(encoded), mode=ImageReadMode.RGB)
         except RuntimeError as error:
             reason = str(error).splitlines()[0].rpartition(", ")[2]  # after the place in torchvision's source
-            raise InputError(
-                f"{path}: not a JPEG that can be decoded ({reason}); unpack the dataset again"
-            ) from None
+            raise InputError(f"{path}: not a JPEG that can be decoded ({reason}); unpack the dataset again") from None
         size = tuple(frame.shape[1:])
         if self.stored_size and size != self.stored_size:
             raise InputError(

@@ -15,9 +15,7 @@ PARTS = {**{split: [split] for split in SPLITS}, "test": ["query", "gallery", "j
 Expected = Mapping[str, Mapping[str, int]]
 
 
-def index(
-    layout: str, root: str | Path, names_only: bool, expected: Expected | None, out: str | Path
-) -> None:
+def index(layout: str, root: str | Path, names_only: bool, expected: Expected | None, out: str | Path) -> None:
     """Index the dataset at `root` and write its tracklet table, if its counts are the expected ones."""
     if layout not in LAYOUTS:
         raise InputError(f"unknown layout {layout!r}; known: {', '.join(LAYOUTS)}")
@@ -45,6 +43,4 @@ def check_counts(table: pd.DataFrame, expected: Expected, source: str | Path = "
             if found[what] != count:
                 off.append(f"{part} has {found[what]:,} {what}, expected {count:,}")
     if off:
-        raise InputError(
-            f"{source}: {'; '.join(off)}; is the dataset complete, or the configuration another's?"
-        )
+        raise InputError(f"{source}: {'; '.join(off)}; is the dataset complete, or the configuration another's?")

@@ -18,9 +18,7 @@ def read_matrix(path: Path, variable: str, belongs: str) -> np.ndarray:
     try:
         contents = loadmat(path)
     except Exception as error:  # scipy's readers fail in a dozen ways on torn and foreign files
-        raise InputError(
-            f"{path}: not a readable MATLAB file ({error}); is it torn, or another file?"
-        ) from None
+        raise InputError(f"{path}: not a readable MATLAB file ({error}); is it torn, or another file?") from None
     if variable not in contents:
         found = ", ".join(name for name in contents if not name.startswith("__")) or "nothing"
         raise InputError(f"{path}: holds no variable {variable!r} (found: {found})")

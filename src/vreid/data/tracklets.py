@@ -39,8 +39,7 @@ def read_tracklets(path: str | Path) -> pd.DataFrame:
     missing = [column for column in COLUMNS if column not in table]
     if missing:
         raise InputError(
-            f"{path}: not a tracklet table, it has no column {missing[0]!r}; "
-            "write one with `python -m vreid index`"
+            f"{path}: not a tracklet table, it has no column {missing[0]!r}; write one with `python -m vreid index`"
         )
     for column in table.columns.difference(["split", "frames"], sort=False):
         low = {"pid": -1, "camid": 1, "num_frames": 1}.get(column, 0)
@@ -64,8 +63,7 @@ def check_tracklets(table: pd.DataFrame, source: str | Path) -> None:
         f"its split is none of {', '.join(SPLITS)}": least.isna(),
         "cameras count from 1": table["camid"] < 1,
         "no frames are named": table["frames"].isna(),
-        "a training or query tracklet must show a person (pid 1 or more)": (table["pid"] < least)
-        & (least == 1),
+        "a training or query tracklet must show a person (pid 1 or more)": (table["pid"] < least) & (least == 1),
         "pid -1 and split junk must go together": (table["pid"] == -1) != (table["split"] == "junk"),
         "the same person, camera and tracklet number stand twice": table.duplicated(KEY),
     }

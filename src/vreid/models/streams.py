@@ -2,7 +2,6 @@
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 
@@ -28,7 +27,7 @@ class SpatioTemporalAttention(nn.Module):
 
 
 class SpatialAttention(nn.Module):
-    """The released code's attention of the Re-ID stream: a 3×3 convolution and a sigmoid; (B, T, C, h, w) → (B, T, h, w)."""
+    """The released code's attention of the Re-ID stream: 3×3 convolution, sigmoid; (B, T, C, h, w) → (B, T, h, w)."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -73,8 +72,8 @@ def attended_pool(maps: Tensor, attention: Tensor | None = None) -> Tensor:
 
     Multiplying by the attention and averaging is one matrix product, which never writes the attended map down.
     """
-    if attention is None:
-        attention = maps.new_ones(*maps.shape[:2], *maps.shape[3:])
     positions = maps.movedim(2, -1).flatten(1, 3)  # (B, T·h·w, C)
+    if attention is None:
+        return positions.mean(dim=1).float()
     weights = attention.flatten(1).unsqueeze(1)  # (B, 1, T·h·w)
     return (weights @ positions).squeeze(1).float() / weights.shape[-1]

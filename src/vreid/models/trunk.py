@@ -36,9 +36,7 @@ def _resnet50(width: int) -> tuple[nn.Sequential, int]:
         raise InputError(f"trunk.width: resnet50 has 64 channels in its first stage, not {width}")
     network = resnet50(weights=None)
     network.layer4[0].conv2.stride = network.layer4[0].downsample[0].stride = (1, 1)
-    return nn.Sequential(
-        OrderedDict((n, m) for n, m in network.named_children() if n not in ("avgpool", "fc"))
-    ), 2048
+    return nn.Sequential(OrderedDict((n, m) for n, m in network.named_children() if n not in ("avgpool", "fc"))), 2048
 
 
 def _small(width: int) -> tuple[nn.Sequential, int]:

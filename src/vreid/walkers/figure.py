@@ -90,15 +90,11 @@ class Figure:
     def patch(self, left: float, right: float, top: float, bottom: float, colour: Colour) -> None:
         """A piece of the trunk's surface between two body angles (0 front, π back), as far as visible."""
         middle, half = turned((left + right) / 2 + self.stance.yaw), (right - left) / 2
-        left, right = (
-            (-pi / 2, pi / 2) if half >= pi else (max(middle - half, -pi / 2), min(middle + half, pi / 2))
-        )
+        left, right = (-pi / 2, pi / 2) if half >= pi else (max(middle - half, -pi / 2), min(middle + half, pi / 2))
         if right - left < 0.08:
             return
         heights = (top, (top + bottom) / 2, bottom)
-        side = [self.on_trunk(left, h) for h in heights] + [
-            self.on_trunk(right, h) for h in reversed(heights)
-        ]
+        side = [self.on_trunk(left, h) for h in heights] + [self.on_trunk(right, h) for h in reversed(heights)]
         self.canvas.polygon(side, colour)
 
 

@@ -163,9 +163,7 @@ def colours(top: str, bottom: str, shoe: str, old: bool, own: Mapping[str, float
 def proportions(female: bool, age: int, own: Mapping[str, float]) -> dict[str, float]:
     return {
         "head": between(0.93, 1.07, own["head"]) * (1.38, 1.08, 1.0, 1.02)[age],
-        "shoulder": between(0.9, 1.1, own["shoulder"])
-        * (0.82 if female else 1.05)
-        * (0.9, 0.94, 1.06, 1.0)[age],
+        "shoulder": between(0.9, 1.1, own["shoulder"]) * (0.82 if female else 1.05) * (0.9, 0.94, 1.06, 1.0)[age],
         "hip": between(0.9, 1.1, own["hip"]) * (1.12 if female else 0.94) * (0.95, 0.95, 1.06, 1.05)[age],
         "build": between(0.85, 1.2, own["build"]) * (1.0, 0.93, 1.08, 1.12)[age],
         "leg": between(0.475, 0.525, own["leg"]) - (0.055, 0.0, 0.0, 0.01)[age],

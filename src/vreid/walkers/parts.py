@@ -118,9 +118,7 @@ def torso(figure: Figure) -> None:
 
 
 def strip(figure: Figure, left: float, right: float, heights: list[float]) -> list:
-    return [figure.on_trunk(left, h) for h in heights] + [
-        figure.on_trunk(right, h) for h in reversed(heights)
-    ]
+    return [figure.on_trunk(left, h) for h in heights] + [figure.on_trunk(right, h) for h in reversed(heights)]
 
 
 def weave(figure: Figure, top: float, span: float) -> None:

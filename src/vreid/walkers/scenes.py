@@ -57,9 +57,7 @@ def panorama(layout: str, camid: int, size: tuple[int, int], rng: np.random.Gene
     return Image.fromarray(np.clip(np.asarray(image) + grain, 0, 255).astype(np.uint8))
 
 
-def facade(
-    ink: ImageDraw.ImageDraw, face: str, wall: Colour, width: int, horizon: int, unit: float, rng
-) -> None:
+def facade(ink: ImageDraw.ImageDraw, face: str, wall: Colour, width: int, horizon: int, unit: float, rng) -> None:
     dark, bright = toned(wall, 0.8), toned(wall, 1.15)
     if face in ("bricks", "stones"):
         tall, long = (3 * unit, 8 * unit) if face == "bricks" else (7 * unit, 12 * unit)
@@ -73,9 +71,7 @@ def facade(
         for x in np.arange(rng.uniform(0, 8) * unit, width, 17 * unit):
             glass = (int(rng.uniform(50, 100)), int(rng.uniform(60, 120)), int(rng.uniform(80, 145)))
             sign = toned(CARS[rng.integers(len(CARS))], rng.uniform(0.8, 1.2))
-            ink.rectangle(
-                (x, horizon - high, x + 11 * unit, horizon - high * 0.15), fill=glass, outline=bright
-            )
+            ink.rectangle((x, horizon - high, x + 11 * unit, horizon - high * 0.15), fill=glass, outline=bright)
             if face == "shops":
                 ink.rectangle((x - unit, horizon - high - 5 * unit, x + 12 * unit, horizon - high), fill=sign)
     elif face == "fence":
@@ -89,9 +85,7 @@ def facade(
         ink.rectangle((0, 0, width, horizon * 0.2), fill=(188, 204, 220))
 
 
-def pavement(
-    ink, floor: str, ground: Colour, width: int, horizon: int, height: int, unit: float, rng
-) -> None:
+def pavement(ink, floor: str, ground: Colour, width: int, horizon: int, height: int, unit: float, rng) -> None:
     dark, bright = toned(ground, 0.86), toned(ground, 1.25)
     if floor in ("tiles", "slabs"):
         step = (6 if floor == "tiles" else 13) * unit
@@ -130,9 +124,7 @@ def bench(canvas: Canvas, x: float, ground: float, size: float, rng: np.random.G
     for y, tall in ((0.3, 0.09), (0.16, 0.07)):
         box(canvas, x - size * 0.45, ground - size * y, x + size * 0.45, ground - size * (y - tall), wood)
     for dx in (-0.36, 0.36):
-        canvas.line(
-            [(x + size * dx, ground - size * 0.16), (x + size * dx, ground)], size * 0.04, (60, 60, 60)
-        )
+        canvas.line([(x + size * dx, ground - size * 0.16), (x + size * dx, ground)], size * 0.04, (60, 60, 60))
 
 
 def car(canvas: Canvas, x: float, ground: float, size: float, rng: np.random.Generator) -> None:

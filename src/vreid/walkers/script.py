@@ -101,9 +101,7 @@ def script(world: World, tracklet: Tracklet) -> Script:
 
 def faults(codes: dict, plan: dict, n: int, rng: np.random.Generator) -> dict:
     """Bend `plan` (in place) where a code names a fault; returns the frames with company, and occluded."""
-    span = {
-        name: part(n, rng) for name in ("cut-out", "background-dominant", "target-miss", "multi", "occlusion")
-    }
+    span = {name: part(n, rng) for name in ("cut-out", "background-dominant", "target-miss", "multi", "occlusion")}
     edge, far, tail = rng.integers(3), rng.uniform(0.55, 0.68), rng.uniform(0.3, 0.5)
     sign = rng.choice([-1, 1])
     if codes.get("background-dominant"):
