@@ -10,13 +10,13 @@ from typing import Any
 
 import torch
 
-from vreid import embed, train
+from vreid import embed, hardware, train
 from vreid.progress import Progress
 
 
 def on_cpu(replace: Callable[[Any, str, Any], None] = setattr) -> None:
     """Train and embed on the CPU even where there is a GPU: only there are weights the same to the bit."""
-    for module in (embed, train):
+    for module in (hardware, embed, train):
         replace(module, "device", lambda: torch.device("cpu"))
 
 

@@ -15,7 +15,7 @@ from torchvision.models import ResNet50_Weights, resnet50
 from vreid import losses
 from vreid.errors import InputError
 from vreid.models import method as methods
-from vreid.models.method import Labels, Population
+from vreid.models.method import Labels, Outputs, Population
 from vreid.models.multitask import METHOD, STREAMS, Options, build, terms
 from vreid.models.streams import AttributeStream, SpatialAttention, SpatioTemporalAttention, attended_pool
 from vreid.models.trunk import build_trunk
@@ -271,7 +271,6 @@ def test_metric_losses_see_the_feature_before_the_neck_and_softmax_the_one_after
     options = recipe("paper")
     network = small_network(options)
     outputs = network(some_clips())
-    assert_close(network.neck.eval()(outputs.feature).shape, outputs.embedding.shape)
     found = terms(outputs, some_labels(), options)
     assert not reached(found["triplet"] + found["aitl"], network.neck)
     assert reached(found["softmax"], network.neck)
@@ -321,6 +320,28 @@ def test_the_released_recipe_smooths_and_averages_three_metric_losses():
         expected = losses.aitl(distances, chosen_by, labels.pids, self_pair=True) / 3
         assert_close(found[f"aitl_{group}"], expected)
         assert_close(found[f"attributes_{group}"], losses.attribute_bce(logits, *labels.attributes[group]))
+
+
+@pytest.mark.parametrize("vector", ["probabilities", "logits"])
+@pytest.mark.parametrize("distance", ["cosine", "euclidean"])
+@pytest.mark.parametrize("per_stream", [False, True])
+def test_aitl_chooses_by_the_vectors_and_the_distance_of_the_recipe(vector, distance, per_stream):
+    generator = torch.Generator().manual_seed(0)
+    attributes = {g: torch.randn(40, n, generator=generator) * 3 for g, n in FEW.attributes.items()}
+    feature = torch.randn(40, 9, generator=generator)
+    pids = torch.arange(40) // 10
+    measure = {"cosine": losses.cosine_distances, "euclidean": losses.euclidean_distances}[distance]
+    vectors = {g: v.sigmoid() if vector == "probabilities" else v for g, v in attributes.items()}
+    together = {"aitl": torch.cat([vectors["irrelevant"], vectors["relevant"]], dim=1)}
+    expected = {
+        name: losses.aitl(losses.cosine_distances(feature), measure(v), pids)
+        for name, v in ({f"aitl_{g}": v for g, v in vectors.items()} if per_stream else together).items()
+    }
+    options = recipe("paper", attribute_vector=vector, attribute_distance=distance, aitl_per_stream=per_stream)
+    annotated = torch.ones(40, dtype=torch.bool)
+    targets = {g: (torch.zeros_like(v), annotated) for g, v in attributes.items()}
+    found = terms(Outputs(feature, feature, torch.zeros(40, 5), attributes), Labels(pids, targets), options)
+    assert {name: float(value) for name, value in found.items() if "aitl" in name} == expected
 
 
 def test_a_row_without_attributes_asks_for_none():

@@ -509,7 +509,7 @@ def test_a_bad_frame_ends_the_training_with_its_name(world, tmp_path):
 
 def test_a_loss_that_is_not_finite_ends_the_training(world, tmp_path):
     wild = spec(training={"lr": 1e30, "milestones": [], "validate_every": 1})
-    with pytest.raises(FloatingPointError, match=r"asta\+aitl: the loss is nan in epoch \d; lower `lr`"):
+    with pytest.raises(InputError, match=r"asta\+aitl: the loss is nan in epoch \d; lower `training.lr`"):
         train(world, tmp_path, wild)
 
 

@@ -1,6 +1,5 @@
 """Tracklets → features: every test clip through the network once, the mean of its clips' embeddings a tracklet."""
 
-import contextlib
 import json
 import time
 from dataclasses import replace
@@ -16,36 +15,12 @@ from vreid.data.frames import FrameReader
 from vreid.data.tracklets import read_tracklets
 from vreid.errors import InputError
 from vreid.files import written_whole
+from vreid.hardware import autocast, device, to_network
 from vreid.models import method as methods
 from vreid.progress import Progress
 from vreid.spec import Spec
 
 TEST_SPLITS = ("query", "gallery", "junk")
-
-
-def device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def precision(asked: str) -> str:
-    """`auto` is bfloat16 where the hardware multiplies it (GPUs, CPUs with AVX-512 BF16), else float32."""
-    if asked != "auto":
-        return asked
-    fast = torch.cuda.is_bf16_supported() if device().type == "cuda" else torch.cpu._is_avx512_bf16_supported()
-    return "bfloat16" if fast else "float32"
-
-
-def autocast(asked: str) -> contextlib.AbstractContextManager:
-    if precision(asked) == "float32":
-        return contextlib.nullcontext()
-    return torch.autocast(device().type, dtype=torch.bfloat16)
-
-
-def to_network(frames: Tensor) -> Tensor:
-    """uint8 clips (B, T, 3, H, W) → normalised float32 on the device, channels last in memory."""
-    b, t = frames.shape[:2]
-    moved = frames.to(device(), non_blocking=True).flatten(0, 1)
-    return clips.normalise(moved).contiguous(memory_format=torch.channels_last).unflatten(0, (b, t))
 
 
 @torch.inference_mode()

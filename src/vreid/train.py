@@ -10,6 +10,7 @@ import platform
 import shutil
 import sys
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,10 @@ from vreid import checkpoints, losses, provenance
 from vreid.data import attributes, clips
 from vreid.data.frames import FrameReader
 from vreid.data.tracklets import COLUMNS, read_tracklets
-from vreid.embed import autocast, device, features, precision, test_tracklets, to_network
+from vreid.embed import features, test_tracklets
 from vreid.errors import InputError
 from vreid.files import written_whole
+from vreid.hardware import autocast, device, precision, to_network
 from vreid.metrics import PROTOCOLS, evaluate_features
 from vreid.models import method as methods
 from vreid.progress import Progress
@@ -68,18 +70,77 @@ class TrainingData:
 
 
 @dataclass
-class State:
-    """What changes while a training runs; all of it is in a checkpoint."""
+class Trainer:
+    """One training: what it is made of, and what changes while it runs (`step` and below, all in a checkpoint)."""
 
+    spec: Spec
+    method: methods.Method
+    options: Any
+    data: TrainingData
     network: nn.Module
     optimiser: torch.optim.Optimizer
+    validate: Callable[[nn.Module], dict[str, float]]
     step: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
 
-    def save(self, folder: Path, run: str) -> None:
+    @property
+    def steps(self) -> int:
+        return self.spec.training.epochs * self.data.steps_per_epoch
+
+    def run(self, folder: Path, identity: str, workers: int) -> None:
+        """Train to the end; checkpoints go to `folder`, and only one of the same `identity` is gone on from."""
+        self._resume(folder, identity)
+        progress = Progress(f"train {self.spec.model} seed {self.spec.seed}", self.steps, self.step)
+        batches = clips.load(self.data.batches, workers, range(self.step, self.steps))
+        began = saved = time.monotonic()
+        before = self.seconds
+        while self.step < self.steps:
+            self.history.append(self._epoch(batches, progress))
+            self.seconds = before + time.monotonic() - began
+            self.history[-1]["seconds"] = round(self.seconds, 2)
+            if time.monotonic() - saved > CHECKPOINT_SECONDS:
+                self._save(folder, identity)
+                saved = time.monotonic()
+
+    def _epoch(self, batches: Iterator[clips.Batch], progress: Progress) -> dict[str, Any]:
+        """One epoch, as a row of the history; the sums stay on the device until its end: no step waits for it."""
+        epoch = len(self.history) + 1
+        self.network.train()
+        sums: dict[str, Tensor] = {}
+        for _ in range(self.data.steps_per_epoch):
+            rate = learning_rate(self.step, self.steps, self.spec.training)
+            for name, value in self._step(next(batches), rate).items():
+                sums[name] = sums.get(name, 0) + value
+            progress.step(note=f"epoch {epoch}")
+        means = {name: float(value) / self.data.steps_per_epoch for name, value in sums.items()}
+        if not np.isfinite(means["loss"]):
+            raise InputError(
+                f"models.{self.spec.model}: the loss is {means['loss']} in epoch {epoch}; lower `training.lr`"
+            )
+        validated = epoch % self.spec.training.validate_every == 0 or self.step == self.steps
+        scores = self.validate(self.network) if validated else {}
+        return {"epoch": epoch, "step": self.step, "lr": rate, **means, "seconds": None, **scores}
+
+    def _step(self, batch: clips.Batch, rate: float) -> dict[str, Tensor]:
+        """One step; returns the loss, its terms, and the batch's DVDP."""
+        labels = self.data.labels(batch.tracklets)
+        with autocast(self.spec.training.precision):
+            outputs = self.network(to_network(batch.clips))
+        terms = self.method.losses(outputs, labels, self.options)
+        loss = torch.stack(list(terms.values())).sum()
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimiser.step()
+        self.step += 1
+        dvdp = losses.dvdp(losses.cosine_distances(outputs.feature.detach()), labels.pids)
+        return {name: value.detach() for name, value in {"loss": loss, **terms, "dvdp": dvdp}.items()}
+
+    def _save(self, folder: Path, identity: str) -> None:
         state = {
-            "run": run,
+            "identity": identity,
             "network": self.network.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "step": self.step,
@@ -88,10 +149,9 @@ class State:
         }
         checkpoints.save(folder, self.step, state)
 
-    def resume(self, folder: Path, run: str) -> None:
-        """Go on from the newest whole checkpoint of the same run (spec, data and code); else start afresh."""
+    def _resume(self, folder: Path, identity: str) -> None:
         found = checkpoints.load_newest(folder)
-        if found is None or found["run"] != run:
+        if found is None or found["identity"] != identity:
             shutil.rmtree(folder, ignore_errors=True)
             return
         self.network.load_state_dict(found["network"])
@@ -111,12 +171,14 @@ def train(
     stored_size: tuple[int, int] | None = None,
     workers: int = 0,
 ) -> None:
-    """Train one run and write weights.pt, history.csv and train.json into the folder `out`."""
+    """Train one run and write weights.pt, history.csv and train.json into the folder `out`.
+
+    It goes on from a checkpoint only if spec, index, trunk weights, code, precision and kind of device are the same.
+    """
     torch.use_deterministic_algorithms(True, warn_only=True)
     started = datetime.datetime.now(datetime.UTC)
     spec = Spec.load(spec_path)
     torch.set_num_threads(spec.training.threads)
-    protocols = [protocol for protocol in PROTOCOLS if protocol.name == headline]
     torch.manual_seed(spec.seed)
     method = methods.load(spec.method)
     options = method.settings(spec)
@@ -124,79 +186,38 @@ def train(
     reader = FrameReader(root, spec.clips.height, spec.clips.width, stored_size)
     data = TrainingData(table, index_path, reader, spec, method)
     tested = test_tracklets(table, index_path)
+
+    def validate(network: nn.Module) -> dict[str, float]:
+        found = features(network, method, tested, reader, spec, spec.clips.validation_clips, workers)
+        return validation_scores(found, tested, headline, index_path)
+
     network = method.network(options, spec, data.population, trunk_weights)
     network.to(device(), memory_format=torch.channels_last)
     weights = [weight for weight in network.parameters() if weight.requires_grad]
     optimiser = torch.optim.Adam(weights, lr=spec.training.lr, weight_decay=spec.training.weight_decay)
-    state = State(network, optimiser)
+    trainer = Trainer(spec, method, options, data, network, optimiser, validate)
     code = provenance.code_digest("vreid.train", f"vreid.models.{spec.method}")
     inputs = [provenance.file_digest(path) for path in (index_path, trunk_weights) if path]
-    run = " ".join([spec.digest, code, *inputs, precision(spec.training.precision), device().type])
-    folder = out / "resume"
-    state.resume(folder, run)
-
-    def validate() -> dict[str, float]:
-        found = features(network, method, tested, reader, spec, spec.clips.validation_clips, workers)
-        queries = (tested["split"] == "query").to_numpy()
-        pids, camids = tested["pid"].to_numpy(), tested["camid"].to_numpy()
-        try:
-            scores = evaluate_features(found, pids, camids, queries, protocols=protocols)
-        except ValueError as error:
-            raise InputError(f"{index_path}: {error}; check the splits of the dataset") from None
-        return {"mAP": scores[headline]["mAP"], "R1": scores[headline]["R1"]}
-
-    _epochs(state, data, method, options, spec, folder, run, workers, validate)
-    _write(out, state, spec, data, dataset, code, started)
-    shutil.rmtree(folder, ignore_errors=True)
+    identity = " ".join([spec.digest, code, *inputs, precision(spec.training.precision), device().type])
+    trainer.run(out / "resume", identity, workers)
+    _write(out, trainer, dataset, code, started)
+    shutil.rmtree(out / "resume", ignore_errors=True)
 
 
-def _epochs(state, data, method, options, spec, folder, run, workers, validate) -> None:
-    total = spec.training.epochs * data.steps_per_epoch
-    progress = Progress(f"train {spec.model} seed {spec.seed}", total, state.step)
-    batches = clips.load(data.batches, workers, range(state.step, total))
-    began, before, saved = time.monotonic(), state.seconds, time.monotonic()
-    while state.step < total:
-        row = _epoch(state, data, batches, method, options, spec, total, progress)
-        epoch = len(state.history) + 1
-        if not np.isfinite(row["loss"]):
-            raise FloatingPointError(f"{spec.model}: the loss is {row['loss']} in epoch {epoch}; lower `lr`")
-        validated = epoch % spec.training.validate_every == 0 or state.step == total
-        scores = validate() if validated else {}
-        state.seconds = before + time.monotonic() - began
-        row = {"epoch": epoch, "step": state.step, **row, "seconds": round(state.seconds, 2), **scores}
-        state.history.append(row)
-        if time.monotonic() - saved > CHECKPOINT_SECONDS:
-            state.save(folder, run)
-            saved = time.monotonic()
+def validation_scores(found: np.ndarray, tested: pd.DataFrame, headline: str, source: object) -> dict[str, float]:
+    """mAP and R1 of features (N, D) under one protocol."""
+    queries = (tested["split"] == "query").to_numpy()
+    pids, camids = tested["pid"].to_numpy(), tested["camid"].to_numpy()
+    protocols = [protocol for protocol in PROTOCOLS if protocol.name == headline]
+    try:
+        scores = evaluate_features(found, pids, camids, queries, protocols=protocols)[headline]
+    except ValueError as error:
+        raise InputError(f"{source}: {error}; check the splits of the dataset") from None
+    return {"mAP": scores["mAP"], "R1": scores["R1"]}
 
 
-def _epoch(state, data, batches, method, options, spec, total, progress) -> dict[str, float]:
-    """One epoch; the sums stay on the device until its end, so that no step waits for it."""
-    state.network.train()
-    sums: dict[str, Tensor] = {}
-    for _ in range(data.steps_per_epoch):
-        rate = learning_rate(state.step, total, spec.training)
-        for group in state.optimiser.param_groups:
-            group["lr"] = rate
-        frames, tracklets = next(batches)
-        labels = data.labels(tracklets)
-        with autocast(spec.training.precision):
-            outputs = state.network(to_network(frames))
-        terms = method.losses(outputs, labels, options)
-        loss = torch.stack(list(terms.values())).sum()
-        state.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        state.optimiser.step()
-        with torch.no_grad():
-            terms["dvdp"] = losses.dvdp(losses.cosine_distances(outputs.feature), labels.pids)
-        for name, value in {"loss": loss, **terms}.items():
-            sums[name] = sums.get(name, 0) + value.detach()
-        state.step += 1
-        progress.step(note=f"epoch {len(state.history) + 1}")
-    return {"lr": rate} | {name: float(value) / data.steps_per_epoch for name, value in sums.items()}
-
-
-def _write(out: Path, state: State, spec: Spec, data: TrainingData, dataset, code, started) -> None:
+def _write(out: Path, trainer: Trainer, dataset: str, code: str, started: datetime.datetime) -> None:
+    spec, population = trainer.spec, trainer.data.population
     commit, dirty = provenance.commit()
     record = {
         "spec_digest": spec.digest,
@@ -207,23 +228,23 @@ def _write(out: Path, state: State, spec: Spec, data: TrainingData, dataset, cod
         "recipe": spec.recipe,
         "seed": spec.seed,
         "train_dataset": dataset,
-        "people": data.population.people,
-        "attributes": dict(data.population.attributes),
+        "people": population.people,
+        "attributes": dict(population.attributes),
         "device": torch.cuda.get_device_name() if device().type == "cuda" else "CPU",
         "precision": precision(spec.training.precision),
         "threads": spec.training.threads,
         "host_cpu": provenance.cpu_name(),
         "torch": torch.__version__,
         "python": platform.python_version(),
-        "seconds": round(state.seconds, 2),
-        "steps": state.step,
-        "parameters": sum(weight.numel() for weight in state.network.parameters()),
+        "seconds": round(trainer.seconds, 2),
+        "steps": trainer.step,
+        "parameters": sum(weight.numel() for weight in trainer.network.parameters()),
         "started": started.isoformat(timespec="seconds"),
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
     with written_whole(out / "history.csv") as aside:
-        pd.DataFrame(state.history).to_csv(aside, index=False)
+        pd.DataFrame(trainer.history).to_csv(aside, index=False)
     with written_whole(out / "train.json") as aside:
         aside.write_text(json.dumps(record, indent=2) + "\n")
     with written_whole(out / "weights.pt") as aside:
-        torch.save({key: value.cpu() for key, value in state.network.state_dict().items()}, aside)
+        torch.save({key: value.cpu() for key, value in trainer.network.state_dict().items()}, aside)

@@ -1,0 +1,33 @@
+"""The device that networks run on, and the precision they run in."""
+
+import contextlib
+
+import torch
+from torch import Tensor
+
+from vreid.data.clips import normalise
+
+
+def device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def precision(asked: str) -> str:
+    """`auto` is bfloat16 where the hardware multiplies it (GPUs, CPUs with AVX-512 BF16), else float32."""
+    if asked != "auto":
+        return asked
+    fast = torch.cuda.is_bf16_supported() if device().type == "cuda" else torch.cpu._is_avx512_bf16_supported()
+    return "bfloat16" if fast else "float32"
+
+
+def autocast(asked: str) -> contextlib.AbstractContextManager:
+    if precision(asked) == "float32":
+        return contextlib.nullcontext()
+    return torch.autocast(device().type, dtype=torch.bfloat16)
+
+
+def to_network(frames: Tensor) -> Tensor:
+    """uint8 clips (B, T, 3, H, W) → normalised float32 on the device, channels last in memory."""
+    b, t = frames.shape[:2]
+    moved = frames.to(device(), non_blocking=True).flatten(0, 1)
+    return normalise(moved).contiguous(memory_format=torch.channels_last).unflatten(0, (b, t))
