@@ -41,6 +41,7 @@ def write_train_json(root: Path, model: str, seed: int, recipe="paper", train="s
         "torch": "2.13.0",
         "seconds": 60.0,
         "steps": 760,
+        "validation_clips": 1,
         "parameters": 700_000,
         "finished": "2026-01-02T03:04:05+00:00",
     }

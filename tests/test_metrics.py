@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from vreid.metrics import PROTOCOLS, average_precision, cosine_distance, evaluate_features, evaluate_rank
+from vreid.metrics import DISTANCES, PROTOCOLS, average_precision, cosine_distance, evaluate_features, evaluate_rank
 
 KINDS = ("hits", "trapezoid")
 TOLERANCE = 1e-12
@@ -350,3 +350,15 @@ def test_a_distance_that_returns_another_shape_is_an_error():
         evaluate_features(features, pids, camids, is_query, distance=lambda q, g: city_block(q, g)[:, 1:])
     with pytest.raises(ValueError, match="not one each"):
         evaluate_features(features[1:], pids, camids, is_query)
+
+
+def test_euclidean_distances_are_those_of_the_definition():
+    rng = np.random.default_rng(0)
+    queries, gallery = rng.normal(size=(5, 7)), rng.normal(size=(9, 7))
+    naive = [[sum((a - b) ** 2 for a, b in zip(q, g)) ** 0.5 for g in gallery] for q in queries]
+    np.testing.assert_allclose(DISTANCES["euclidean"](queries, gallery), naive, atol=1e-12)
+
+
+def test_a_feature_is_at_euclidean_distance_zero_from_itself_despite_rounding():
+    features = np.full((3, 100), 1e3, np.float32)
+    assert (DISTANCES["euclidean"](features, features) >= 0).all()

@@ -13,6 +13,7 @@ from vreid.metrics import evaluate_features
 from vreid.score import score
 
 PROVENANCE = {
+    "distance": "cosine",
     "model": "aitl",
     "seed": 1,
     "device": "cpu",
@@ -131,6 +132,10 @@ def with_entry(name, row, value):
         (lambda arrays: arrays | {"features": arrays["features"][:, 0]}, r"features are \(32,\)"),
         (lambda arrays: arrays | {"provenance": np.array("{")}, "not a whole file of features"),
         (lambda arrays: arrays | {"provenance": np.array("[1]")}, "not a JSON object"),
+        (lambda arrays: arrays | {"provenance": np.array('{"distance": "taxi"}')}, "the distance 'taxi', none of"),
+            lambda arrays: arrays | {"provenance": np.array('{"distance": "taxi"}')},
+            "names the distance 'taxi', none of",
+        ),
         (lambda arrays: arrays | {"splits": arrays["splits"].astype(object)}, "not a whole file of features"),
     ],
 )

@@ -75,6 +75,7 @@ def embed(
     began = time.monotonic()
     spec = Spec.load(spec_path)
     torch.set_num_threads(spec.training.threads)
+    torch.use_deterministic_algorithms(True, warn_only=True)
     trained = _train_record(weights_path.with_name("train.json"), spec)
     rows = test_tracklets(read_tracklets(index_path), index_path)
     method = methods.load(spec.method)
@@ -90,6 +91,7 @@ def embed(
         **trained,
         "test_dataset": dataset,
         "rendered": rendered,
+        "distance": method.distance,
         "embed_seconds": round(time.monotonic() - began, 2),
     }
     with written_whole(out) as aside:

@@ -73,7 +73,8 @@ def curves(spec: Spec, trainings: list[Training]) -> pd.DataFrame:
     _check_alike(spec, trainings)
     for pair in spec["pairs"]:
         for side in LINES:
-            runs = [run.history for run in trainings if run.model == pair[side]]
+            trained = [run for run in trainings if run.model == pair[side]]
+            runs = [run.history for run in trained]
             if not runs:
                 raise InputError(f"figure {spec['number']}: no history.csv given is of model {pair[side]!r}")
             epochs = pd.concat(runs).assign(mAP=lambda table: 100 * table.mAP).groupby("epoch")
@@ -88,6 +89,7 @@ def curves(spec: Spec, trainings: list[Training]) -> pd.DataFrame:
                 "side": side,
                 "model": pair[side],
                 "num_seeds": len(runs),
+                "validation_clips": trained[0].validation_clips,
             }
             parts.append(pd.DataFrame(who, index=part.index).join(part))
     return pd.concat(parts, ignore_index=True)
@@ -153,7 +155,7 @@ def _draw(spec: Spec, frame: pd.DataFrame) -> Figure:
         panels[0][column].set_title(label)
         panels[1][column].set_xlabel("epoch")
     panels[0][0].set_ylim(bottom=0)
-    panels[0][0].legend(loc="upper right")
+    figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside upper right", ncols=2)
     return figure
 
 

@@ -77,6 +77,18 @@ def cosine_distance(queries: np.ndarray, gallery: np.ndarray) -> np.ndarray:
     return block
 
 
+def euclidean_distance(queries: np.ndarray, gallery: np.ndarray) -> np.ndarray:
+    """Euclidean distance of queries (B, D) and gallery (G, D), as (B, G), in the precision of the features."""
+    block = queries @ gallery.T
+    block *= -2
+    block += np.square(_norms(queries))[:, None]
+    block += np.square(_norms(gallery))
+    return np.sqrt(np.maximum(block, 0, out=block), out=block)
+
+
+DISTANCES: Mapping[str, Distance] = {"cosine": cosine_distance, "euclidean": euclidean_distance}
+
+
 def evaluate_features(
     features: np.ndarray,
     pids: np.ndarray,

@@ -44,6 +44,7 @@ class Training:
     seed: int
     recipe: str
     train: str
+    validation_clips: int  # at most so many clips of a tracklet were tested at the validations
     history: pd.DataFrame
 
 
@@ -106,7 +107,7 @@ def _read_result(path: Path) -> Result:
 def read_provenance(path: str | Path) -> Mapping[str, Any]:
     """A train.json: who was trained, by which code and machine, in how many seconds."""
     provenance = read_json(Path(path))
-    for key in ("model", "seed", "recipe", "train_dataset"):
+    for key in ("model", "seed", "recipe", "train_dataset", "validation_clips"):
         if not isinstance(provenance, dict) or key not in provenance:
             raise InputError(f"{path}: the key {key!r} is missing; train the run again")
     return provenance
@@ -128,6 +129,7 @@ def _read_training(path: Path) -> Training:
         seed=provenance["seed"],
         recipe=provenance["recipe"],
         train=provenance["train_dataset"],
+        validation_clips=provenance["validation_clips"],
         history=history,
     )
 

@@ -13,7 +13,7 @@ import pandas as pd
 
 from vreid.errors import InputError
 from vreid.files import written_whole
-from vreid.metrics import JUNK, PROTOCOLS, evaluate_features
+from vreid.metrics import DISTANCES, JUNK, PROTOCOLS, evaluate_features
 
 LABELS = ("pids", "camids", "tracklets", "splits")
 SPLITS = ("query", "gallery", "junk")
@@ -21,7 +21,9 @@ MEND = "embed the test set again"
 
 
 def score(features_path: str | Path, headline: str, out_json: str | Path, out_per_query: str | Path) -> None:
-    """Score the features (cosine distance) under every protocol; `headline` names the one that tables show.
+    """Score the features under every protocol, by the distance that their provenance names.
+
+    `headline` names the protocol that tables show.
 
     `out_json` gets `headline`, `protocols` (mAP and R1 to R20 as fractions, the numbers of queries, of
     queries with a match, and of ranked gallery tracklets) and `provenance`, that of the features with
@@ -35,7 +37,8 @@ def score(features_path: str | Path, headline: str, out_json: str | Path, out_pe
     arrays, provenance = read_features(features_path)
     is_query = arrays["splits"] == "query"
     try:
-        results = evaluate_features(arrays["features"], arrays["pids"], arrays["camids"], is_query)
+        distance = DISTANCES[provenance["distance"]]
+        results = evaluate_features(arrays["features"], arrays["pids"], arrays["camids"], is_query, distance=distance)
     except ValueError as error:
         raise InputError(f"{features_path}: {error}; check the splits of the dataset") from error
     queries = {column: arrays[f"{column}s"][is_query] for column in ("pid", "camid", "tracklet")}
@@ -80,6 +83,8 @@ def _fault(arrays: Mapping[str, np.ndarray], provenance: object) -> str | None:
             return f"{name} are {arrays[name].shape}, not one for each of the {len(features)} features"
     if not isinstance(provenance, dict):
         return "the provenance is not a JSON object"
+    if provenance.get("distance") not in DISTANCES:
+        return f"the provenance names the distance {provenance.get('distance')!r}, none of {', '.join(DISTANCES)}"
     if unknown := set(splits.tolist()) - set(SPLITS):
         return f"unknown split {min(unknown, key=str)!r} (there are {', '.join(SPLITS)})"
     for split in ("query", "gallery"):

@@ -180,7 +180,6 @@ def resolve(config: Mapping[str, Any], model: str, seed: int) -> Spec:
         name: {**recipe.get(name, {}), **budget.get(name, {}), **entry.pop(name, {})}
         for name in ("trunk", "clips", "augment", "training")
     }
-    entry.pop("train_on", None)
     return Spec.from_mapping(
         {
             "model": model,

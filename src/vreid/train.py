@@ -28,7 +28,7 @@ from vreid.embed import features, test_tracklets
 from vreid.errors import InputError
 from vreid.files import written_whole
 from vreid.hardware import autocast, device, precision, to_network
-from vreid.metrics import PROTOCOLS, evaluate_features
+from vreid.metrics import DISTANCES, PROTOCOLS, evaluate_features
 from vreid.models import method as methods
 from vreid.progress import Progress
 from vreid.spec import Spec, Training
@@ -106,6 +106,7 @@ class Trainer:
     def _epoch(self, batches: Iterator[clips.Batch], progress: Progress) -> dict[str, Any]:
         """One epoch, as a row of the history; the sums stay on the device until its end: no step waits for it."""
         epoch = len(self.history) + 1
+        torch.manual_seed(1_000_003 * self.spec.seed + epoch)  # so that a network with dropout resumes exactly too
         self.network.train()
         sums: dict[str, Tensor] = {}
         for _ in range(self.data.steps_per_epoch):
@@ -189,7 +190,7 @@ def train(
 
     def validate(network: nn.Module) -> dict[str, float]:
         found = features(network, method, tested, reader, spec, spec.clips.validation_clips, workers)
-        return validation_scores(found, tested, headline, index_path)
+        return validation_scores(found, tested, headline, method.distance, index_path)
 
     network = method.network(options, spec, data.population, trunk_weights)
     network.to(device(), memory_format=torch.channels_last)
@@ -197,31 +198,39 @@ def train(
     optimiser = torch.optim.Adam(weights, lr=spec.training.lr, weight_decay=spec.training.weight_decay)
     trainer = Trainer(spec, method, options, data, network, optimiser, validate)
     code = provenance.code_digest("vreid.train", f"vreid.models.{spec.method}")
-    inputs = [provenance.file_digest(path) for path in (index_path, trunk_weights) if path]
-    identity = " ".join([spec.digest, code, *inputs, precision(spec.training.precision), device().type])
+    inputs = {"index": index_path} | ({"trunk_weights": trunk_weights} if trunk_weights else {})
+    digests = {name: provenance.file_digest(path) for name, path in inputs.items()}
+    identity = " ".join([spec.digest, code, *digests.values(), precision(spec.training.precision), device().type])
     trainer.run(out / "resume", identity, workers)
-    _write(out, trainer, dataset, code, started)
+    _write(out, trainer, dataset, code, digests, started)
     shutil.rmtree(out / "resume", ignore_errors=True)
 
 
-def validation_scores(found: np.ndarray, tested: pd.DataFrame, headline: str, source: object) -> dict[str, float]:
+def validation_scores(
+    found: np.ndarray, tested: pd.DataFrame, headline: str, distance: str, source: object
+) -> dict[str, float]:
     """mAP and R1 of features (N, D) under one protocol."""
     queries = (tested["split"] == "query").to_numpy()
     pids, camids = tested["pid"].to_numpy(), tested["camid"].to_numpy()
     protocols = [protocol for protocol in PROTOCOLS if protocol.name == headline]
     try:
-        scores = evaluate_features(found, pids, camids, queries, protocols=protocols)[headline]
+        scores = evaluate_features(found, pids, camids, queries, protocols=protocols, distance=DISTANCES[distance])[
+            headline
+        ]
     except ValueError as error:
         raise InputError(f"{source}: {error}; check the splits of the dataset") from None
     return {"mAP": scores["mAP"], "R1": scores["R1"]}
 
 
-def _write(out: Path, trainer: Trainer, dataset: str, code: str, started: datetime.datetime) -> None:
+def _write(
+    out: Path, trainer: Trainer, dataset: str, code: str, digests: dict[str, str], started: datetime.datetime
+) -> None:
     spec, population = trainer.spec, trainer.data.population
     commit, dirty = provenance.commit()
     record = {
         "spec_digest": spec.digest,
         "code_digest": code,
+        "inputs": digests,
         "commit": commit,
         "dirty": dirty,
         "model": spec.model,
@@ -238,6 +247,7 @@ def _write(out: Path, trainer: Trainer, dataset: str, code: str, started: dateti
         "python": platform.python_version(),
         "seconds": round(trainer.seconds, 2),
         "steps": trainer.step,
+        "validation_clips": spec.clips.validation_clips,
         "parameters": sum(weight.numel() for weight in trainer.network.parameters()),
         "started": started.isoformat(timespec="seconds"),
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

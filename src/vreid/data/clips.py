@@ -4,6 +4,7 @@ What step s of a training sees is a function of (seed, s) alone. So a resumed tr
 random generator, and the number of loader processes changes nothing.
 """
 
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -25,12 +26,15 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 # ---- which frames of a tracklet -------------------------------------------------------------------------------------
 
 
-def frame_order(num_frames: int, spec: Clips, key: int) -> np.ndarray:
+def frame_order(num_frames: int, spec: Clips, tracklet: str) -> np.ndarray:
     """The order in which a tracklet's frames are cut into clips: (num_frames,) indices.
 
-    `shuffled` permutes them once and for all, by the tracklet's `key`, as the released code does.
+    `shuffled` permutes them once and for all, as the released code does; the permutation depends on the name of the
+    `tracklet` alone, not on its place in a table.
     """
-    return default_rng([key, 7]).permutation(num_frames) if spec.order == "shuffled" else np.arange(num_frames)
+    if spec.order == "consecutive":
+        return np.arange(num_frames)
+    return default_rng(zlib.crc32(tracklet.encode())).permutation(num_frames)
 
 
 def random_clip(order: np.ndarray, spec: Clips, rng: Generator) -> np.ndarray:
@@ -64,7 +68,8 @@ def batch_tracklets(tracklets_of: Sequence[np.ndarray], spec: Training, seed: in
     """The P·K tracklets of a step: P people, K tracklets of each, side by side.
 
     `tracklets_of[person]` are a person's tracklets. Someone with fewer than K gives all of them, then repeats
-    (other frames of the same tracklet), as few of each as possible.
+    (other frames of the same tracklet), as few of each as possible; repeats count as other clips in the losses. With
+    fewer people than P in all, people stand in a batch more than once.
     """
     epoch, place = divmod(step, steps_per_epoch(len(tracklets_of), spec))
     people = default_rng([seed, 1, epoch]).permutation(len(tracklets_of))
@@ -138,8 +143,9 @@ class TrainingBatches(Dataset):
         rng = default_rng([spec.seed, 3, step])
         names = []
         for tracklet in tracklets:
-            frames = expand_frames(self.templates[tracklet])
-            order = frame_order(len(frames), spec.clips, int(tracklet))
+            template = self.templates[tracklet]
+            frames = expand_frames(template)
+            order = frame_order(len(frames), spec.clips, template)
             names += [frames[i] for i in self.choose(order, spec.clips, rng)]
         frames = augment(self.reader(names), spec.augment, rng)
         return Batch(frames.unflatten(0, (len(tracklets), -1)), torch.from_numpy(tracklets))
@@ -159,7 +165,8 @@ class EmbeddingBatches(Dataset):
     ):
         self.reader, self.size = reader, clips_per_batch
         self.names = [expand_frames(template) for template in templates]
-        clips = [choose(frame_order(len(n), spec, row), spec, most) for row, n in enumerate(self.names)]
+        orders = [frame_order(len(names), spec, template) for names, template in zip(self.names, templates)]
+        clips = [choose(order, spec, most) for order in orders]
         self.tracklet = np.repeat(np.arange(len(clips)), [len(c) for c in clips])
         self.frames = np.concatenate(clips)
 

@@ -4,7 +4,7 @@
 2. What network?                       `network`: clips (B, T, 3, H, W) → Outputs
 3. What loss?                          `losses`: Outputs + Labels → named terms, whose sum is minimised
 4. Which clips stand for a tracklet?   `test_clips`; the mean of their embeddings is the tracklet's feature
-5. How far apart are two tracklets?    `distance`
+5. How far apart are two tracklets?    `distance`, a name in `metrics.DISTANCES`
 """
 
 import dataclasses

@@ -68,12 +68,11 @@ class AttributeStream(nn.Module):
 
 
 def attended_pool(maps: Tensor, attention: Tensor | None = None) -> Tensor:
-    """Spatio-temporal average pooling of (attended) maps: (B, T, C, h, w), (B, T, h, w) → (B, C) float32.
+    """Spatio-temporal average pooling of (attended) maps: (B, T, C, h, w), (B, T, h, w) → (B, C).
 
-    Multiplying by the attention and averaging is one matrix product, which never writes the attended map down.
+    In float32 whatever the precision of the maps: rounded features would blur the small distances within a person.
     """
-    positions = maps.movedim(2, -1).flatten(1, 3)  # (B, T·h·w, C)
-    if attention is None:
-        return positions.mean(dim=1).float()
-    weights = attention.flatten(1).unsqueeze(1)  # (B, 1, T·h·w)
-    return (weights @ positions).squeeze(1).float() / weights.shape[-1]
+    positions = maps.movedim(2, -1).flatten(1, 3).float()  # (B, T·h·w, C)
+    if attention is not None:
+        positions = positions * attention.flatten(1).unsqueeze(2)
+    return positions.mean(dim=1)
