@@ -133,9 +133,6 @@ def with_entry(name, row, value):
         (lambda arrays: arrays | {"provenance": np.array("{")}, "not a whole file of features"),
         (lambda arrays: arrays | {"provenance": np.array("[1]")}, "not a JSON object"),
         (lambda arrays: arrays | {"provenance": np.array('{"distance": "taxi"}')}, "the distance 'taxi', none of"),
-            lambda arrays: arrays | {"provenance": np.array('{"distance": "taxi"}')},
-            "names the distance 'taxi', none of",
-        ),
         (lambda arrays: arrays | {"splits": arrays["splits"].astype(object)}, "not a whole file of features"),
     ],
 )
