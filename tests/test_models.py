@@ -506,16 +506,9 @@ def test_weights_by_name_without_their_file_ask_for_it():
         build_trunk(Trunk("small", 8, "synth-people/trunk"))
 
 
-@pytest.mark.parametrize(
-    "trunk, told",
-    [
-        (Trunk("vgg", 64, "none"), "trunk.name: 'vgg' is none of resnet50, small"),
-        (Trunk("resnet50", 32, "none"), "trunk.width: resnet50 has 64 channels"),
-    ],
-)
-def test_an_unknown_trunk_is_refused(trunk, told):
-    with pytest.raises(InputError, match=told):
-        build_trunk(trunk)
+def test_an_unknown_trunk_is_refused():
+    with pytest.raises(InputError, match=r"trunk\.name: 'vgg' is none of resnet50, small"):
+        build_trunk(Trunk("vgg", 64, "none"))
 
 
 @pytest.mark.parametrize("width", [16, 64])

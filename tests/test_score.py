@@ -63,6 +63,7 @@ def test_metrics_hold_the_three_protocols_the_headline_and_where_they_come_from(
     assert metrics["headline"] == "queries-in-gallery"
     assert list(metrics["protocols"]) == ["queries-removed", "queries-in-gallery", "mars-script"]
     seconds = metrics["provenance"].pop("score_seconds")
+    assert set(metrics["provenance"].pop("scored")) == {"code_digest", "commit", "dirty", "host_cpu"}
     assert metrics["provenance"] == PROVENANCE and 0 <= seconds < 60
     results = evaluate_features(arrays["features"], arrays["pids"], arrays["camids"], arrays["splits"] == "query")
     for name, numbers in metrics["protocols"].items():

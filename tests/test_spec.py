@@ -134,8 +134,8 @@ def test_canonical_text_is_the_same_for_equal_data():
             changed(clips={"order": "random"}),
             "run.json: clips: order: 'random' is none of consecutive, shuffled",
         ),
-        (changed(clips={"frames": 0}), "run.json: clips: frames: 0 is not 1 or more"),
-        (changed(training={"people": 0}), "run.json: training: people: 0 is not 1 or more"),
+        (changed(clips={"frames": 0}), "run.json: clips: frames: 0 is not at least 1"),
+        (changed(training={"people": 0}), "run.json: training: people: 0 is not at least 1"),
         (
             changed(training={"precision": "float16"}),
             "run.json: training: precision: 'float16' is none of auto",
@@ -237,3 +237,20 @@ def test_one_model_s_setting_changes_that_model_s_digest_alone():
     other = CONFIG | {"models": CONFIG["models"] | {"wide": CONFIG["models"]["wide"] | {"margin": 0.6}}}
     assert resolve(other, "wide", 0).digest != resolve(CONFIG, "wide", 0).digest
     assert resolve(other, "baseline", 0).digest == resolve(CONFIG, "baseline", 0).digest
+
+
+@pytest.mark.parametrize(
+    "mapping, told",
+    [
+        ({"seed": -1}, "seed: -1 is not at least 0"),
+        ({"training": {"lr": -1.0}}, "lr: -1.0 is not at least 0"),
+        ({"training": {"threads": 0}}, "threads: 0 is not at least 1"),
+        ({"training": {"milestones": [0.5, 7.0]}}, "milestones: 7.0 is not at least 0 and at most 1"),
+        ({"augment": {"pad": -3}}, "pad: -3 is not at least 0"),
+        ({"augment": {"flip": 7.0}}, "flip: 7.0 is not at least 0 and at most 1"),
+        ({"trunk": {"name": "resnet50", "width": 16}}, "width: resnet50 has 64 channels in its first stage, not 16"),
+    ],
+)
+def test_a_number_out_of_its_range_is_named(mapping, told):
+    with pytest.raises(InputError, match=told):
+        Spec.from_mapping({"model": "a", "seed": 0} | mapping)

@@ -123,7 +123,7 @@ def pixels(text: str) -> tuple[int, int]:
 def data(text: str) -> Any:
     """JSON, or the path of a JSON file."""
     try:
-        return json.loads(Path(text).read_text() if not text.lstrip().startswith("{") else text)
+        return json.loads(text if text.lstrip().startswith(("{", "[")) else Path(text).read_text())
     except (OSError, ValueError) as error:
         raise argparse.ArgumentTypeError(f"neither JSON nor a JSON file ({error}): {text[:60]!r}") from None
 
@@ -206,6 +206,9 @@ def main(arguments: list[str] | None = None) -> int:
         a.verb(a)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:  # a disk that is full, a folder that may not be written
+        print(f"error: {error.filename or 'output'}: {error.strerror or error}", file=sys.stderr)
         return 2
     return 0
 

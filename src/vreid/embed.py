@@ -10,12 +10,13 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from vreid import provenance
 from vreid.data import clips
 from vreid.data.frames import FrameReader
 from vreid.data.tracklets import read_tracklets
 from vreid.errors import InputError
 from vreid.files import written_whole
-from vreid.hardware import autocast, device, to_network
+from vreid.hardware import autocast, device, device_name, to_network
 from vreid.models import method as methods
 from vreid.progress import Progress
 from vreid.spec import Spec
@@ -75,7 +76,7 @@ def embed(
     began = time.monotonic()
     spec = Spec.load(spec_path)
     torch.set_num_threads(spec.training.threads)
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.use_deterministic_algorithms(device().type == "cpu")  # on a GPU some have no such form
     trained = _train_record(weights_path.with_name("train.json"), spec)
     rows = test_tracklets(read_tracklets(index_path), index_path)
     method = methods.load(spec.method)
@@ -87,11 +88,12 @@ def embed(
     network.to(device(), memory_format=torch.channels_last)
     reader = FrameReader(root, spec.clips.height, spec.clips.width, stored_size)
     found = features(network, method, rows, reader, spec, spec.clips.test_clips, workers, f"embed {dataset}")
-    provenance = {
+    record = {
         **trained,
         "test_dataset": dataset,
         "rendered": rendered,
         "distance": method.distance,
+        "embedded": {**provenance.here("vreid.embed", f"vreid.models.{spec.method}"), "device": device_name()},
         "embed_seconds": round(time.monotonic() - began, 2),
     }
     with written_whole(out) as aside:
@@ -102,7 +104,7 @@ def embed(
             camids=rows["camid"].to_numpy(np.int64),
             tracklets=rows["tracklet"].to_numpy(np.int64),
             splits=rows["split"].to_numpy(str),
-            provenance=np.array(json.dumps(provenance)),
+            provenance=np.array(json.dumps(record)),
         )
 
 

@@ -102,7 +102,8 @@ def endings(frame: pd.DataFrame) -> list[dict[str, Any]]:
         for name in ("dvdp", "mAP"):
             last = part.dropna(subset=f"{name}_mean").groupby("side").last()
             mean, low, high = (last[f"{name}_{which}"] for which in ("mean", "min", "max"))
-            apart = bool(low.max() > high.min())
+            several = part.num_seeds.min() > 1
+            apart = bool(low.max() > high.min()) if several else None
             found.append(
                 {
                     "pair": label,
@@ -130,7 +131,7 @@ def _check_alike(spec: Spec, trainings: list[Training]) -> None:
         first = trainings[0]
         for what, ours, theirs in (
             ("training dataset", run.train, first.train),
-            ("recipe", run.recipe, first.recipe),
+            ("recipe", run.recipe, next(other.recipe for other in trainings if other.model == run.model)),
             ("number of epochs", len(run.history), len(first.history)),
         ):
             if ours != theirs:

@@ -12,6 +12,10 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def device_name() -> str:
+    return torch.cuda.get_device_name() if device().type == "cuda" else "CPU"
+
+
 def precision(asked: str) -> str:
     """`auto` is bfloat16 where the hardware multiplies it (GPUs, CPUs with AVX-512 BF16), else float32."""
     if asked != "auto":

@@ -89,6 +89,12 @@ def _git(*arguments: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
+def here(*modules: str) -> dict[str, str | bool]:
+    """The code of `modules`, the commit and the processor, as a part of a result's record."""
+    head, dirty = commit()
+    return {"code_digest": code_digest(*modules), "commit": head, "dirty": dirty, "host_cpu": cpu_name()}
+
+
 def cpu_name() -> str:
     """The processor's own name, with the number of cores that this process may use."""
     name = platform.processor() or platform.machine()

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from vreid import provenance
 from vreid.errors import InputError
 from vreid.files import written_whole
 from vreid.metrics import DISTANCES, JUNK, PROTOCOLS, evaluate_features
@@ -34,19 +35,20 @@ def score(features_path: str | Path, headline: str, out_json: str | Path, out_pe
     if headline not in names:
         raise InputError(f"no protocol is called {headline!r}: the headline is one of {', '.join(names)}")
     started = time.perf_counter()
-    arrays, provenance = read_features(features_path)
+    arrays, origin = read_features(features_path)
     is_query = arrays["splits"] == "query"
     try:
-        distance = DISTANCES[provenance["distance"]]
+        distance = DISTANCES[origin["distance"]]
         results = evaluate_features(arrays["features"], arrays["pids"], arrays["camids"], is_query, distance=distance)
     except ValueError as error:
         raise InputError(f"{features_path}: {error}; check the splits of the dataset") from error
+    seconds = time.perf_counter() - started
     queries = {column: arrays[f"{column}s"][is_query] for column in ("pid", "camid", "tracklet")}
     table = pd.concat([_per_query(name, queries, result) for name, result in results.items()])
     metrics = {
         "headline": headline,
         "protocols": {name: _scalars(result) for name, result in results.items()},
-        "provenance": provenance | {"score_seconds": round(time.perf_counter() - started, 3)},
+        "provenance": origin | {"scored": provenance.here("vreid.score"), "score_seconds": round(seconds, 3)},
     }
     with written_whole(out_json) as metrics_file, written_whole(out_per_query) as table_file:
         # Without a time stamp the same scores are the same bytes.

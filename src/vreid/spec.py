@@ -7,6 +7,7 @@ run starts, so that a job that waited in a queue trains what was asked for and n
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,10 +23,13 @@ def one_of(key: str, value: str, known: Collection[str]) -> None:
         raise InputError(f"{key}: {value!r} is none of {', '.join(known)}")
 
 
-def _at_least_one(settings: Any, *keys: str) -> None:
+def _within(settings: Any, low: float, high: float, *keys: str) -> None:
     for key in keys:
-        if getattr(settings, key) < 1:
-            raise InputError(f"{key}: {getattr(settings, key)} is not 1 or more")
+        value = getattr(settings, key)
+        for number in value if isinstance(value, tuple) else (value,):
+            if not low <= number <= high:
+                upper = "" if high == math.inf else f" and at most {high:g}"
+                raise InputError(f"{key}: {number} is not at least {low:g}{upper}")
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,9 @@ class Trunk:
     weights: str = "imagenet"  # imagenet, none, or the name of what is loaded (the file is given to `train`)
 
     def __post_init__(self):
-        _at_least_one(self, "width")
+        _within(self, 1, math.inf, "width")
+        if self.name == "resnet50" and self.width != 64:
+            raise InputError(f"width: resnet50 has 64 channels in its first stage, not {self.width}")
 
 
 @dataclass(frozen=True)
@@ -53,7 +59,7 @@ class Clips:
 
     def __post_init__(self):
         one_of("order", self.order, ("consecutive", "shuffled"))
-        _at_least_one(self, "frames", "height", "width", "test_clips", "validation_clips")
+        _within(self, 1, math.inf, "frames", "height", "width", "test_clips", "validation_clips")
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,10 @@ class Augment:
     pad: int = 10  # pixels of padding before a random crop back to size
     flip: float = 0.5  # probability of a horizontal flip
     erase: float = 0.5  # probability of random erasing
+
+    def __post_init__(self):
+        _within(self, 0, math.inf, "pad")
+        _within(self, 0, 1, "flip", "erase")
 
 
 @dataclass(frozen=True)
@@ -84,7 +94,9 @@ class Training:
 
     def __post_init__(self):
         one_of("precision", self.precision, ("auto", "float32", "bfloat16"))
-        _at_least_one(self, "epochs", "people", "clips", "validate_every")
+        _within(self, 1, math.inf, "epochs", "people", "clips", "validate_every", "threads")
+        _within(self, 0, math.inf, "lr", "weight_decay")
+        _within(self, 0, 1, "warmup", "warmup_from", "milestones", "decay")
 
 
 @dataclass(frozen=True)
@@ -100,6 +112,9 @@ class Spec:
     clips: Clips = Clips()
     augment: Augment = Augment()
     training: Training = Training()
+
+    def __post_init__(self):
+        _within(self, 0, math.inf, "seed")
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any], source: str = "spec") -> "Spec":

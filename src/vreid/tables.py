@@ -155,7 +155,7 @@ def _check_belonging(spec: Spec, results: Sequence[Result]) -> None:
             raise InputError(f"{run.path}: {number} has no row for the model {run.model!r}")
         if pair not in pairs:
             raise InputError(f"{run.path}: {number} has no column for training on {pair[0]}, testing on {pair[1]}")
-        for scope, key in (number, "recipe"), (pair, "headline"), (run.test, "rendered"):
+        for scope, key in (run.model, "recipe"), (pair, "headline"), (run.test, "rendered"):
             other = first.setdefault((scope, key), run)
             ours, theirs = getattr(run, key), getattr(other, key)
             if ours != theirs:

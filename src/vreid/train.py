@@ -27,7 +27,7 @@ from vreid.data.tracklets import COLUMNS, read_tracklets
 from vreid.embed import features, test_tracklets
 from vreid.errors import InputError
 from vreid.files import written_whole
-from vreid.hardware import autocast, device, precision, to_network
+from vreid.hardware import autocast, device, device_name, precision, to_network
 from vreid.metrics import DISTANCES, PROTOCOLS, evaluate_features
 from vreid.models import method as methods
 from vreid.progress import Progress
@@ -176,7 +176,7 @@ def train(
 
     It goes on from a checkpoint only if spec, index, trunk weights, code, precision and kind of device are the same.
     """
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.use_deterministic_algorithms(device().type == "cpu")  # on a GPU some have no such form
     started = datetime.datetime.now(datetime.UTC)
     spec = Spec.load(spec_path)
     torch.set_num_threads(spec.training.threads)
@@ -239,7 +239,7 @@ def _write(
         "train_dataset": dataset,
         "people": population.people,
         "attributes": dict(population.attributes),
-        "device": torch.cuda.get_device_name() if device().type == "cuda" else "CPU",
+        "device": device_name(),
         "precision": precision(spec.training.precision),
         "threads": spec.training.threads,
         "host_cpu": provenance.cpu_name(),

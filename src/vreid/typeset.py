@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
+from tabulate import tabulate
 
 BLANK = "—"
 BOLD_RULE = (
@@ -83,11 +84,19 @@ def notes(spec: Mapping[str, Any], frame: pd.DataFrame) -> list[str]:
         kind = "rendered pictures" if first.rendered else "measured here"
         said.append(
             f"{pair(first.train, first.test)} ({kind}): {spread}, in percent; protocol {first.protocol}, "
-            f"recipe {first.recipe}, seeds {listed(part.seeds)}."
+            f"{recipes(part)}, seeds {listed(part.seeds)}."
         )
     if sources := sorted({source for text in frame.published_source for source in text.split("; ") if source}):
         said.append(f"Published: as printed in {'; '.join(sources)}; {BLANK} where not printed or not legible.")
     return [*said, BOLD_RULE]
+
+
+def recipes(part: pd.DataFrame) -> str:
+    """ "recipe paper", or each recipe with its rows where they differ."""
+    rows = part.groupby("recipe", sort=False).label.agg(", ".join)
+    if len(rows) == 1:
+        return f"recipe {rows.index[0]}"
+    return "; ".join(f"recipe {recipe} for {labels}" for recipe, labels in rows.items())
 
 
 def pair(train: str, test: str) -> str:
@@ -102,10 +111,12 @@ def listed(texts: pd.Series) -> str:
 def markdown(spec: Mapping[str, Any], frame: pd.DataFrame) -> str:
     columns = groups(spec, frame)
     heads = ["Model", *(f"{head} {group.title}" for group in columns for head in group.heads)]
-    lines = [heads, ["---", *["---:"] * (len(heads) - 1)]]
+    lines = []
     for index, label in enumerate(labels(frame)):
         lines.append([label, *(_in_markdown(cell) for group in columns for cell in group.rows[index])])
-    table = "\n".join(f"| {' | '.join(map(_escape_markdown, line))} |" for line in lines)
+    cells = [[_escape_markdown(text) for text in line] for line in lines]
+    align = ["left", *["right"] * (len(heads) - 1)]
+    table = tabulate(cells, map(_escape_markdown, heads), "pipe", colalign=align, disable_numparse=True)
     said = "\n".join(f"- {_escape_markdown(note)}" for note in notes(spec, frame))
     return f"**Table {spec['number']}. {_escape_markdown(spec['title'])}**\n\n{table}\n\n{said}\n"
 

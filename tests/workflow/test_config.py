@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -215,3 +216,43 @@ def test_with_mars_in_place_the_paper_is_planned_on_mars_alone(paper):
     trainings = {f"train mars {model} {seed}" for model in rows for seed in CONFIG["seeds"]}
     assert {job for job in jobs if job.startswith("train")} == trainings
     assert not any("synth" in job or "duke" in job for job in jobs)
+
+
+@pytest.mark.parametrize("recipe, lr", [("paper", 3e-4), ("released", 3.5e-4)])
+def test_the_paper_overlay_trains_as_paper_and_released_code_say(recipe, lr):
+    run = spec.resolve(configuration("config/paper.yaml") | {"recipe": recipe}, "asta+aitl", 0)
+    assert (run.trunk.name, run.trunk.weights) == ("resnet50", "imagenet")
+    assert (run.clips.frames, run.clips.height, run.clips.width, run.clips.test_clips) == (4, 256, 128, 200)
+    assert (run.augment.pad, run.augment.flip, run.augment.erase) == (10, 0.5, 0.5)
+    training = run.training
+    assert (training.people, training.clips, training.epochs) == (8, 4, 500)
+    assert (training.lr, training.weight_decay, training.decay) == (lr, 5e-4, 0.3)
+    assert training.warmup * 500 == 10 and training.warmup_from == 0.01
+    assert [round(milestone * 500) for milestone in training.milestones] == [70, 140, 210, 310, 410]
+
+
+@pytest.mark.parametrize(
+    "overlay, told",
+    [
+        ({"tables": {"table1": {"rows": [{"model": "nope", "label": "N"}]}}}, "tables.table1.rows[0].model: 'nope' is"),
+        ({"figures": {"fig7": {"train": "nope"}}}, "figures.fig7.train: 'nope' is none of synth-mars"),
+        ({"report": {"datasets": ["nope"]}}, "report.datasets[0]: 'nope' is none of"),
+        ({"recipe": "nope"}, "recipe: 'nope' is none of paper, released"),
+        ({"models": {"baseline": {"recipe": "nope"}}}, "models.baseline.recipe: 'nope' is none of"),
+        ({"models": {"baseline": {"method": "nope"}}}, "models.baseline.method: there is no method 'nope'"),
+        ({"models": {"baseline": {"trunk": {"name": "resnet50"}}}}, "width: resnet50 has 64 channels"),
+        ({"budget": {"trunk": {"weights": "synth-people/nope"}}}, "budget.trunk.weights: 'nope' is none of"),
+        ({"models": {"new": {"losses": ["softmax", "aitl"]}}}, "aitl needs attributes"),
+    ],
+)
+def test_what_does_not_hold_together_is_said_before_any_job(tmp_path, overlay, told):
+    (tmp_path / "overlay.yaml").write_text(yaml.safe_dump(overlay))
+    command = [sys.executable, "-m", "snakemake", "-n", "--configfile", str(tmp_path / "overlay.yaml")]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode and told in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_the_readme_links_to_what_is_there():
+    links = re.findall(r"\]\(([^)#:]+)\)", (REPOSITORY / "README.md").read_text())
+    assert links and all((REPOSITORY / link).exists() for link in links)

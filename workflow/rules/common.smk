@@ -2,7 +2,10 @@
 
 import dataclasses
 import os
+import shlex
+import shutil
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -16,7 +19,8 @@ try:
     validate(config, "../schemas/config.schema.yaml")
 except WorkflowError as error:  # which would print hundreds of lines of schema around the one that matters
     wrong = error.__context__
-    raise WorkflowError(f"config {wrong.json_path}: {wrong.message}; config/README.md has all keys") from None
+    said = wrong.schema.get("$comment", wrong.message)
+    raise WorkflowError(f"config {wrong.json_path}: {said}; config/README.md has all keys") from None
 
 # The rules' `python` is the one that runs Snakemake, even where its environment was never activated.
 os.environ |= {"PATH": os.pathsep.join([os.path.dirname(sys.executable), *os.get_exec_path()])}
@@ -26,13 +30,14 @@ RUN = "results/runs/{train}/{model}/seed{seed}"
 RUN_LOG = RUN.removeprefix("results/runs/")
 
 
+include: "references.smk"
 include: "placement.smk"
 include: "reporting.smk"
 
 
 # With a GPU, one training at a time has the machine (Snakemake caps the threads to --cores) and loads its frames in
 # processes of its own. On CPUs, trainings run side by side.
-GPU = any(Path(os.devnull).parent.glob("nvidia[0-9]*"))
+GPU = shutil.which("nvidia-smi") is not None
 LOADERS = 8 if GPU else 0
 
 
@@ -81,8 +86,7 @@ def source_files(w):
     dataset = DATASETS[w.dataset]
     if "render" in dataset:
         return f"results/data/{w.dataset}.json"
-    lists = {"mars": ["info/train_name.txt", "info/test_name.txt"], "duke": ["train", "query", "gallery"]}
-    return [f"{dataset['root']}/{name}" for name in lists[dataset["layout"]]]
+    return [f"{dataset['root']}/{part}" for part in PARTS[dataset["layout"]] if not part.startswith("bbox")]
 
 
 def attribute_file(w):

@@ -18,18 +18,18 @@ rule embed:
     threads: training_threads
     resources:
         gpu=1,
+        loaders=LOADERS,
         mem_mb=4000,
         runtime="2h",
     params:
         root=lambda w: DATASETS[w.dataset]["root"],
         frame_size=lambda w: frame_size(w.dataset),
         rendered=lambda w: "--rendered" if "render" in DATASETS[w.dataset] else "",
-        workers=LOADERS,
         code=method_code,
     shell:
         "python -m vreid embed --spec {input.spec:q} --weights {input.weights:q} --index {input.index:q}"
         " --root {params.root:q} --dataset {wildcards.dataset} {params.frame_size} {params.rendered}"
-        " --out {output:q} --workers {params.workers} 2>&1 | tee {log}"
+        " --out {output:q} --workers {resources.loaders} 2>&1 | tee {log}"
 
 
 rule score:

@@ -35,7 +35,7 @@ if any(map(users, absent)):
     lines = ["The data of this configuration is not in place."]
     for name, paths in absent.items():
         wanted = f"needed by {', '.join(users(name))}" if users(name) else "no table or figure needs it yet"
-        lines += [f"{name} ({wanted}): {DATASETS[name].get('source', 'your own data')}. Missing:"]
+        lines.append(f"{name} ({wanted}): {DATASETS[name].get('source', 'your own data')}. Missing:")
         lines += [f"    {path}" for path in paths]
     lines += ["Put them there, or name other places in datasets.<name>.root and datasets.<name>.attributes."]
     raise WorkflowError("\n".join(lines))

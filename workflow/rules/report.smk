@@ -20,7 +20,7 @@ rule table:
         code=code_digest("vreid.tables"),
     shell:
         "python -m vreid table --spec {params.spec:q} --metrics {input.metrics:q} --published {input.published:q}"
-        " --out {params.stem:q} > {log} 2>&1"
+        " --out {params.stem:q} 2>&1 | tee {log}"
 
 
 rule curves:
@@ -41,7 +41,7 @@ rule curves:
         stem=lambda w, output: output.csv.removesuffix(".csv"),
         code=code_digest("vreid.figures"),
     shell:
-        "python -m vreid curves --spec {params.spec:q} --histories {input.histories:q} --out {params.stem:q} > {log} 2>&1"
+        "python -m vreid curves --spec {params.spec:q} --histories {input.histories:q} --out {params.stem:q} 2>&1 | tee {log}"
 
 
 rule contact_sheet:
@@ -57,7 +57,7 @@ rule contact_sheet:
         root=lambda w: DATASETS[w.dataset]["root"],
         code=code_digest("vreid.contact"),
     shell:
-        "python -m vreid contact-sheet --index {input.index:q} --root {params.root:q} --out {output:q} > {log} 2>&1"
+        "python -m vreid contact-sheet --index {input.index:q} --root {params.root:q} --out {output:q} 2>&1 | tee {log}"
 
 
 rule report:
@@ -80,4 +80,4 @@ rule report:
         manifest=report_manifest,
         code=code_digest("vreid.report"),
     shell:
-        "python -m vreid report --manifest {params.manifest:q} --out {output:q} > {log} 2>&1"
+        "python -m vreid report --manifest {params.manifest:q} --out {output:q} 2>&1 | tee {log}"

@@ -12,7 +12,7 @@ rule freeze:
     params:
         spec=spec,
     shell:
-        "python -m vreid freeze --spec {params.spec:q} --out {output:q} > {log} 2>&1"
+        "python -m vreid freeze --spec {params.spec:q} --out {output:q} 2>&1 | tee {log}"
 
 
 rule train:
@@ -33,17 +33,17 @@ rule train:
     threads: training_threads
     resources:
         gpu=1,
+        loaders=LOADERS,
         mem_mb=4000,
         runtime="12h",
     params:
         root=lambda w: DATASETS[w.train]["root"],
         frame_size=lambda w: frame_size(w.train),
-        trunk=lambda w, input: f"--trunk-weights {input.trunk}" if input.trunk else "",
+        trunk=lambda w, input: f"--trunk-weights {shlex.quote(str(input.trunk))}" if input.trunk else "",
         headline=lambda w: DATASETS[w.train]["headline"],
         out=lambda w, output: os.path.dirname(output.weights),
-        workers=LOADERS,
         code=method_code,
     shell:
         "python -m vreid train --spec {input.spec:q} --index {input.index:q} --root {params.root:q}"
         " --dataset {wildcards.train} {params.frame_size} {params.trunk} --headline {params.headline} --out {params.out:q}"
-        " --workers {params.workers} 2>&1 | tee {log}"
+        " --workers {resources.loaders} 2>&1 | tee {log}"

@@ -30,10 +30,8 @@ def build_trunk(spec: Trunk, weights: str | Path | None = None) -> nn.Sequential
     return trunk
 
 
-def _resnet50(width: int) -> tuple[nn.Sequential, int]:
+def _resnet50(_width: int) -> tuple[nn.Sequential, int]:
     """ResNet-50 with last stride 1, so that 256×128 frames give 16×8 maps; submodules keep torchvision's names."""
-    if width != 64:
-        raise InputError(f"trunk.width: resnet50 has 64 channels in its first stage, not {width}")
     network = resnet50(weights=None)
     network.layer4[0].conv2.stride = network.layer4[0].downsample[0].stride = (1, 1)
     return nn.Sequential(OrderedDict((n, m) for n, m in network.named_children() if n not in ("avgpool", "fc"))), 2048

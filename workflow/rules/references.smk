@@ -1,0 +1,43 @@
+# Names in the configuration that must be those of its own entries: said at once, before any job.
+
+
+def unknown_names():
+    """A line for every name that no entry of the configuration bears, or entry that makes no spec."""
+    models, datasets = config["models"], config["datasets"]
+    names = []  # (where it stands, the name, the entries that it must be one of)
+    for key, table in config["tables"].items():
+        names += [(f"tables.{key}.rows[{i}].model", row["model"], models) for i, row in enumerate(table["rows"])]
+        for i, column in enumerate(table["columns"]):
+            names += [(f"tables.{key}.columns[{i}].{side}", column[side], datasets) for side in ("train", "test")]
+        if "reference" in table:
+            names.append((f"tables.{key}.reference", table["reference"], [row["model"] for row in table["rows"]]))
+    for key, figure in config["figures"].items():
+        names.append((f"figures.{key}.train", figure["train"], datasets))
+        for i, pair in enumerate(figure["pairs"]):
+            names += [(f"figures.{key}.pairs[{i}].{side}", pair[side], models) for side in ("without", "with")]
+    names += [(f"report.datasets[{i}]", name, datasets) for i, name in enumerate(config["report"]["datasets"])]
+    names.append(("recipe", config["recipe"], config["recipes"]))
+    for model, entry in models.items():
+        names.append((f"models.{model}.recipe", entry.get("recipe", config["recipe"]), config["recipes"]))
+    train, _, start = config["budget"]["trunk"].get("weights", "").partition("/")
+    if train in datasets:
+        names.append(("budget.trunk.weights", start, models))
+    return [f"{at}: {name!r} is none of {', '.join(known)}" for at, name, known in names if name not in known]
+
+
+def unsound_entries():
+    """A line for every entry whose method has no file, or whose settings make no spec."""
+    found = []
+    for model in config["models"]:
+        try:
+            method = resolve(config, model, 0).method
+        except InputError as error:
+            found.append(str(error))
+        else:
+            if find_spec(f"vreid.models.{method}") is None:
+                found.append(f"models.{model}.method: there is no method {method!r}, no src/vreid/models/{method}.py")
+    return found
+
+
+if wrong := unknown_names() or unsound_entries():
+    raise WorkflowError("\n".join(["The configuration does not hold together.", *(f"    {line}" for line in wrong)]))
