@@ -1,12 +1,13 @@
-"""Wall time of the two commands from a fresh clone: `uv run python benchmarks/workflow.py`.
+"""Wall time of the two commands from a fresh clone: `uv run python benchmarks/workflow.py [FOLDER]`.
 
-Clones HEAD into a new folder, runs both commands of the README there as a user would, the first one twice, and writes
-workflow.md beside this file. uv's cache of downloaded packages is whatever it is on this machine.
+Clones HEAD into FOLDER (by default one that is thrown away), runs both commands of the README there as a user would,
+the first one twice, and writes workflow.md beside this file. uv's cache of packages is whatever it is on this machine.
 """
 
 import datetime
 import os
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -32,12 +33,13 @@ def main() -> None:
         "| what | command | wall time | exit | last line |",
         "|---|---|---:|---:|---|",
     ]
-    with tempfile.TemporaryDirectory() as folder:
-        subprocess.run(["git", "clone", "--quiet", HERE.parent, f"{folder}/vreid"], check=True)
+    with tempfile.TemporaryDirectory() as thrown_away:
+        folder = Path(sys.argv[1] if len(sys.argv) > 1 else thrown_away)
+        subprocess.run(["git", "clone", "--quiet", HERE.parent, folder / "vreid"], check=True)
         for what, command in COMMANDS:
             began = time.perf_counter()
             done = subprocess.run(
-                command.split(), cwd=f"{folder}/vreid", env=environment, capture_output=True, text=True
+                command.split(), cwd=folder / "vreid", env=environment, capture_output=True, text=True
             )
             minutes, seconds = divmod(round(time.perf_counter() - began), 60)
             said = [line for line in (done.stdout + done.stderr).splitlines() if "Nothing to be done" in line]
