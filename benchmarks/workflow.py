@@ -6,6 +6,7 @@ the first one twice, and writes workflow.md beside this file. uv's cache of pack
 
 import datetime
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -20,6 +21,7 @@ COMMANDS = (
     ("once more, nothing to be done", "uv run snakemake --cores all"),
     ("the tests", "uv run pytest"),
 )
+CONCLUSION = r"Nothing to be done|\(100%\) done|\d+ (passed|failed)"
 
 
 def main() -> None:
@@ -30,7 +32,7 @@ def main() -> None:
         f"`uv run python benchmarks/workflow.py`, {datetime.date.today()}, commit {commit()[0][:12]}, {cpu_name()}, "
         "in a fresh clone.",
         "",
-        "| what | command | wall time | exit | last line |",
+        "| what | command | wall time | exit | what it says |",
         "|---|---|---:|---:|---|",
     ]
     with tempfile.TemporaryDirectory() as thrown_away:
@@ -42,8 +44,8 @@ def main() -> None:
                 command.split(), cwd=folder / "vreid", env=environment, capture_output=True, text=True
             )
             minutes, seconds = divmod(round(time.perf_counter() - began), 60)
-            said = [line for line in (done.stdout + done.stderr).splitlines() if "Nothing to be done" in line]
-            last = (said or (done.stdout or done.stderr).strip().splitlines() or [""])[-1].strip(" =")
+            said = [line for line in (done.stdout + done.stderr).splitlines() if re.search(CONCLUSION, line)]
+            last = said[-1].strip(" =") if said else "—"
             lines.append(f"| {what} | `{command}` | {minutes} min {seconds:02d} s | {done.returncode} | {last} |")
             print(lines[-1], flush=True)
     (HERE / "workflow.md").write_text("\n".join(lines) + "\n")
