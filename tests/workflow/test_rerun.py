@@ -67,7 +67,7 @@ def test_a_new_seed_runs_that_seed_alone(checkout):
 
 
 def test_a_row_less_reruns_no_training(checkout):
-    checkout.edit("tests/workflow/tiny.yaml", "      - {model: baseline, label: Baseline}\n", "")
+    checkout.edit("tests/workflow/tiny.yaml", "      - {model: aitl, label: Baseline + AITL}\n", "")
     assert checkout.plan() == {"table table1", "report"}
 
 
