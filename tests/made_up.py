@@ -42,6 +42,7 @@ def write_train_json(root: Path, model: str, seed: int, recipe="paper", train="s
         "seconds": 60.0,
         "steps": 760,
         "validation_clips": 1,
+        "rendered": True,
         "parameters": 700_000,
         "finished": "2026-01-02T03:04:05+00:00",
     }

@@ -33,6 +33,11 @@ def test_lines_are_means_and_bands_are_extremes_over_seeds(histories):
     assert frame.groupby("side").num_seeds.first().to_dict() == {"with": 1, "without": 2}
 
 
+def test_the_picture_itself_says_that_its_data_are_rendered(histories, tmp_path):
+    figures.dvdp_curves(FIGURE, histories, tmp_path / "fig7")
+    assert "synth-mars (rendered), recipe paper" in (tmp_path / "fig7.svg").read_text()
+
+
 def test_an_epoch_without_validation_has_no_map(histories):
     frame = figures.curves(FIGURE, read_trainings(histories))
     assert frame[frame.epoch == 1].mAP_mean.isna().all()

@@ -149,16 +149,22 @@ def git(folder, *arguments):
 
 
 def test_in_a_checkout_the_commit_and_whether_the_sources_differ(tmp_path, monkeypatch):
-    monkeypatch.setattr(provenance, "PACKAGE", tmp_path)
+    package = tmp_path / "package"
+    package.mkdir()
+    monkeypatch.setattr(provenance, "PACKAGE", package)
     for variable in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):  # set where git runs the tests in a hook
         monkeypatch.delenv(variable, raising=False)
-    (tmp_path / "code.py").write_text("1")
+    (package / "code.py").write_text("1")
     git(tmp_path, "init", "--quiet")
-    git(tmp_path, "add", "code.py")
+    git(tmp_path, "add", "package/code.py")
     git(tmp_path, "commit", "--quiet", "--message", "one")
     (tmp_path / "result.csv").write_text("an untracked file is no change of the sources")
     assert commit() == (git(tmp_path, "rev-parse", "HEAD").strip(), False)
-    (tmp_path / "code.py").write_text("2")
+    (package / "code.py").write_text("2")
+    assert commit()[1] is True
+    (package / "code.py").write_text("1")
+    assert commit()[1] is False
+    (package / "model.py").write_text("a new file of the sources is one")
     assert commit()[1] is True
 
 

@@ -54,6 +54,7 @@ def train(a: argparse.Namespace) -> None:
         headline=a.headline,
         out=a.out,
         trunk_weights=a.trunk_weights,
+        manifest=a.manifest,
         stored_size=a.frame_size,
         workers=a.workers,
     )
@@ -134,6 +135,7 @@ STEM: Option = ("--out", {"type": Path, "required": True, "help": "what is writt
 INDEX: Option = ("--index", {"type": Path, "required": True, "help": "tracklets, annotated (csv.gz)"})
 ROOT: Option = ("--root", {"type": Path, "required": True, "help": "the dataset's folder"})
 SPEC: Option = ("--spec", {"type": Path, "required": True, "help": "the frozen spec of the run (JSON)"})
+MANIFEST: Option = ("--manifest", {"type": Path, "help": "of a rendered dataset: its frames' digest (JSON)"})
 PROTOCOLS = ["queries-removed", "queries-in-gallery", "mars-script"]
 HEADLINE: Option = ("--headline", {"choices": PROTOCOLS, "required": True, "help": "what the tables quote"})
 RUN: list[Option] = [
@@ -161,7 +163,12 @@ VERBS: dict[Callable[[argparse.Namespace], None], list[Option]] = {
     ],
     annotate: [INDEX, ("--attributes", {"type": Path, "required": True, "help": "annotations (CSV)"}), OUT],
     freeze: [("--spec", {"type": data, "required": True, "help": "the resolved spec: JSON, or a file of it"}), OUT],
-    train: [*RUN, HEADLINE, ("--trunk-weights", {"type": Path, "help": "weights that the trunk starts from"})],
+    train: [
+        *RUN,
+        HEADLINE,
+        ("--trunk-weights", {"type": Path, "help": "weights that the trunk starts from"}),
+        MANIFEST,
+    ],
     embed: [
         *RUN,
         ("--weights", {"type": Path, "required": True, "help": "weights.pt of the run"}),

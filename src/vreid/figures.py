@@ -89,10 +89,19 @@ def curves(spec: Spec, trainings: list[Training]) -> pd.DataFrame:
                 "side": side,
                 "model": pair[side],
                 "num_seeds": len(runs),
+                "train": trained[0].train,
+                "rendered": trained[0].rendered,
+                "recipe": trained[0].recipe,
                 "validation_clips": trained[0].validation_clips,
             }
             parts.append(pd.DataFrame(who, index=part.index).join(part))
     return pd.concat(parts, ignore_index=True)
+
+
+def measured_on(frame: pd.DataFrame) -> str:
+    """Whose curves these are, so that no copy of the picture can pass for another dataset's."""
+    kind = "rendered" if frame.rendered.iloc[0] else "filmed"
+    return f"{frame.train.iloc[0]} ({kind}), recipe {' and '.join(frame.recipe.unique())}"
 
 
 def endings(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -156,6 +165,7 @@ def _draw(spec: Spec, frame: pd.DataFrame) -> Figure:
         panels[0][column].set_title(label)
         panels[1][column].set_xlabel("epoch")
     panels[0][0].set_ylim(bottom=0)
+    figure.suptitle(measured_on(frame), x=0.01, ha="left", fontsize=8)
     figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside upper right", ncols=2)
     return figure
 

@@ -20,7 +20,10 @@ def precision(asked: str) -> str:
     """`auto` is bfloat16 where the hardware multiplies it (GPUs, CPUs with AVX-512 BF16), else float32."""
     if asked != "auto":
         return asked
-    fast = torch.cuda.is_bf16_supported() if device().type == "cuda" else torch.cpu._is_avx512_bf16_supported()
+    if device().type == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        fast = torch.cpu._is_avx512_bf16_supported()
     return "bfloat16" if fast else "float32"
 
 

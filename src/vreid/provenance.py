@@ -79,7 +79,7 @@ def commit() -> tuple[str, bool]:
     """(commit, whether the sources differ from it); ("", False) outside a git checkout."""
     try:
         head = _git("rev-parse", "HEAD")
-        return head, bool(_git("status", "--porcelain", "--untracked-files=no"))
+        return head, bool(_git("status", "--porcelain", "--", str(PACKAGE)))
     except (OSError, subprocess.CalledProcessError):
         return "", False
 

@@ -122,6 +122,7 @@ def figure_section(entry: Mapping[str, Any]) -> dict[str, Any]:
         "image": f"data:image/svg+xml;base64,{data}",
         "endings": figures.endings(frame),
         "seeds": sorted(set(frame.num_seeds)),
+        "measured_on": figures.measured_on(frame),
         "validation_clips": int(frame.validation_clips.max()),
         "files": {kind: f"{stem}.{kind}" for kind in ("csv", "svg", "png")},
     }

@@ -44,6 +44,7 @@ class Training:
     seed: int
     recipe: str
     train: str
+    rendered: bool  # whether the pictures trained on are rendered, not filmed
     validation_clips: int  # at most so many clips of a tracklet were tested at the validations
     history: pd.DataFrame
 
@@ -107,7 +108,7 @@ def _read_result(path: Path) -> Result:
 def read_provenance(path: str | Path) -> Mapping[str, Any]:
     """A train.json: who was trained, by which code and machine, in how many seconds."""
     provenance = read_json(Path(path))
-    for key in ("model", "seed", "recipe", "train_dataset", "validation_clips"):
+    for key in ("model", "seed", "recipe", "train_dataset", "rendered", "validation_clips"):
         if not isinstance(provenance, dict) or key not in provenance:
             raise InputError(f"{path}: the key {key!r} is missing; train the run again")
     return provenance
@@ -129,6 +130,7 @@ def _read_training(path: Path) -> Training:
         seed=provenance["seed"],
         recipe=provenance["recipe"],
         train=provenance["train_dataset"],
+        rendered=provenance["rendered"],
         validation_clips=provenance["validation_clips"],
         history=history,
     )

@@ -171,10 +171,12 @@ def train(
     trunk_weights: Path | None = None,
     stored_size: tuple[int, int] | None = None,
     workers: int = 0,
+    manifest: Path | None = None,
 ) -> None:
     """Train one run and write weights.pt, history.csv and train.json into the folder `out`.
 
-    It goes on from a checkpoint only if spec, index, trunk weights, code, precision and kind of device are the same.
+    It goes on from a checkpoint only if spec, data, trunk weights, code, precision and kind of device are the same.
+    `manifest` stands for the pixels of a rendered dataset, which the index says nothing of; a filmed one has none.
     """
     torch.use_deterministic_algorithms(device().type == "cpu")  # on a GPU some have no such form
     started = datetime.datetime.now(datetime.UTC)
@@ -198,9 +200,10 @@ def train(
     optimiser = torch.optim.Adam(weights, lr=spec.training.lr, weight_decay=spec.training.weight_decay)
     trainer = Trainer(spec, method, options, data, network, optimiser, validate)
     code = provenance.code_digest("vreid.train", f"vreid.models.{spec.method}")
-    inputs = {"index": index_path} | ({"trunk_weights": trunk_weights} if trunk_weights else {})
-    digests = {name: provenance.file_digest(path) for name, path in inputs.items()}
-    identity = " ".join([spec.digest, code, *digests.values(), precision(spec.training.precision), device().type])
+    inputs = {"index": index_path, "manifest": manifest, "trunk_weights": trunk_weights}
+    digests = {name: provenance.file_digest(path) for name, path in inputs.items() if path}
+    kind = [headline, precision(spec.training.precision), device().type]
+    identity = " ".join([spec.digest, code, *digests.values(), *kind])
     trainer.run(out / "resume", identity, workers)
     _write(out, trainer, dataset, code, digests, started)
     shutil.rmtree(out / "resume", ignore_errors=True)
@@ -234,6 +237,7 @@ def _write(
         "commit": commit,
         "dirty": dirty,
         "model": spec.model,
+        "rendered": "manifest" in digests,
         "recipe": spec.recipe,
         "seed": spec.seed,
         "train_dataset": dataset,

@@ -63,7 +63,7 @@ def spec(w):
 
 def training_threads(w):
     """On CPUs what the spec says, so that the bits do not depend on the number of cores."""
-    return 64 if GPU else resolved(w).training.threads
+    return 1024 if GPU else resolved(w).training.threads
 
 
 def method_code(w):
@@ -81,22 +81,27 @@ def trunk_weights(w):
     return f"{RUN}/weights.pt".format(train=train, model=model, seed=0) if train in DATASETS else weights
 
 
-def source_files(w):
+def source_files(name):
     """What says that a dataset has changed: the manifest of a rendered one, the lists of a real one."""
-    dataset = DATASETS[w.dataset]
+    dataset = DATASETS[name]
     if "render" in dataset:
-        return f"results/data/{w.dataset}.json"
+        return f"results/data/{name}.json"
     return [f"{dataset['root']}/{part}" for part in PARTS[dataset["layout"]] if not part.startswith("bbox")]
 
 
 def attribute_file(w):
     """The annotations of a real dataset; a rendered one's lie in its tree, which its manifest stands for."""
-    return source_files(w) if "render" in DATASETS[w.dataset] else DATASETS[w.dataset]["attributes"]
+    return source_files(w.dataset) if "render" in DATASETS[w.dataset] else DATASETS[w.dataset]["attributes"]
 
 
 def world(w):
     """What a rendered dataset is: what all share, and its own."""
     return canonical(config["world"] | DATASETS[w.dataset]["render"])
+
+
+def manifest_option(name):
+    """The digest of a rendered dataset's pixels, which its index says nothing of."""
+    return f"--manifest {source_files(name)}" if "render" in DATASETS[name] else ""
 
 
 def frame_size(dataset):

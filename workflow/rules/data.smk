@@ -23,7 +23,7 @@ rule render:
 
 rule index:
     input:
-        source_files,
+        lambda w: source_files(w.dataset),
     output:
         "results/index/{dataset}/tracklets.csv.gz",
     log:

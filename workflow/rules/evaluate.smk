@@ -7,6 +7,7 @@ rule embed:
         weights=f"{RUN}/weights.pt",
         record=f"{RUN}/train.json",
         index="results/index/{dataset}/annotated.csv.gz",
+        source=lambda w: source_files(w.dataset),
     output:
         f"{RUN}/{{dataset}}/features.npz",
     log:

@@ -47,6 +47,7 @@ rule curves:
 rule contact_sheet:
     input:
         index="results/index/{dataset}/annotated.csv.gz",
+        source=lambda w: source_files(w.dataset),
     output:
         "results/figures/contact-{dataset}.png",
     log:

@@ -27,7 +27,10 @@ def pretraining():
 
 METRICS = list(dict.fromkeys(path for table in config["tables"] for path in table_metrics(table)))
 RECORDS = [f"{run}/train.json" for run in pretraining()]
-RECORDS += dict.fromkeys(str(Path(path).parents[1] / "train.json") for path in METRICS)
+RECORDS += dict.fromkeys(
+    [str(Path(path).parents[1] / "train.json") for path in METRICS]
+    + [f"{run}/train.json" for figure in config["figures"] for run in figure_runs(figure)]
+)
 
 
 def report_manifest(w):

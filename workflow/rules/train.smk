@@ -19,6 +19,7 @@ rule train:
     input:
         spec=rules.freeze.output,
         index="results/index/{train}/annotated.csv.gz",
+        source=lambda w: source_files(w.train),
         trunk=trunk_weights,
     output:
         weights=f"{RUN}/weights.pt",
@@ -42,8 +43,9 @@ rule train:
         trunk=lambda w, input: f"--trunk-weights {shlex.quote(str(input.trunk))}" if input.trunk else "",
         headline=lambda w: DATASETS[w.train]["headline"],
         out=lambda w, output: os.path.dirname(output.weights),
+        manifest=lambda w: manifest_option(w.train),
         code=method_code,
     shell:
         "python -m vreid train --spec {input.spec:q} --index {input.index:q} --root {params.root:q}"
-        " --dataset {wildcards.train} {params.frame_size} {params.trunk} --headline {params.headline} --out {params.out:q}"
+        " --dataset {wildcards.train} {params.frame_size} {params.trunk} {params.manifest} --headline {params.headline} --out {params.out:q}"
         " --workers {resources.loaders} 2>&1 | tee {log}"
