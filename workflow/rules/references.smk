@@ -19,9 +19,10 @@ def unknown_names():
     names.append(("recipe", config["recipe"], config["recipes"]))
     for model, entry in models.items():
         names.append((f"models.{model}.recipe", entry.get("recipe", config["recipe"]), config["recipes"]))
-    train, _, start = config["budget"]["trunk"].get("weights", "").partition("/")
-    if train in datasets:
-        names.append(("budget.trunk.weights", start, models))
+    for at, owner in {"budget": config["budget"], **{f"models.{m}": entry for m, entry in models.items()}}.items():
+        train, _, start = owner.get("trunk", {}).get("weights", "").partition("/")
+        if train in datasets:
+            names.append((f"{at}.trunk.weights", start, models))
     return [f"{at}: {name!r} is none of {', '.join(known)}" for at, name, known in names if name not in known]
 
 
