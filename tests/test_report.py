@@ -194,3 +194,16 @@ def test_a_number_without_its_runs_is_refused(tmp_path):
 )
 def test_durations_read_like_durations(seconds, words):
     assert report.duration(seconds) == words
+
+
+def test_a_training_that_was_not_tested_stands_among_the_runs(built):
+    text = built.read_text()
+    runs = text[text.index('<section id="runs"') :]
+    assert "Trained, not tested" in runs and "trunk, synth-people, 0" in runs
+
+
+def test_where_the_curves_end_leads_to_runs(built):
+    text = built.read_text()
+    ends = text[text.index("Where the curves end</h3>") : text.index('<section id="protocols"')]
+    targets = re.findall(r'<a href="#([^"]+)">', ends)
+    assert targets and all(f'id="{target}"' in text for target in targets)

@@ -116,6 +116,8 @@ def endings(frame: pd.DataFrame) -> list[dict[str, Any]]:
             found.append(
                 {
                     "pair": label,
+                    "train": part.train.iloc[0],
+                    "models": part.groupby("side").model.first().to_dict(),
                     "name": name,
                     "epoch": int(last.epoch.max()),
                     "without": mean["without"],

@@ -74,10 +74,17 @@ def build(manifest: Mapping[str, Any], out: str | Path) -> None:
         datasets=[dataset_section(entry) for entry in manifest["datasets"]],
         groups=groups,
         anchors={group["who"]: group["anchor"] for group in groups},
+        untested=[run for run in trainings if trained(run) not in {trained(r.provenance) for r in results}],
+        trained_anchors={group["who"][:2]: group["anchor"] for group in reversed(groups)},
         cost=cost(results, trainings),
     )
     with written_whole(out) as aside:
         aside.write_text(page)
+
+
+def trained(run: Mapping[str, Any]) -> tuple[str, str, int]:
+    """Which training a record is of."""
+    return run["train_dataset"], run["model"], run["seed"]
 
 
 def run_groups(results: Iterable[Result]) -> list[dict[str, Any]]:
@@ -168,10 +175,10 @@ def dataset_section(entry: Mapping[str, Any]) -> dict[str, Any]:
 def cost(results: Sequence[Result], trainings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Seconds by model and in all; a training counts once, however many datasets it was tested on."""
     provenances = [*trainings, *(result.provenance for result in results)]
-    trained = {(run["train_dataset"], run["model"], run["seed"]): run for run in provenances}
+    once = {trained(run): run for run in provenances}
     rows = []
-    for train, model in dict.fromkeys(who[:2] for who in trained):
-        own = [run for who, run in trained.items() if who[:2] == (train, model)]
+    for train, model in dict.fromkeys(who[:2] for who in once):
+        own = [run for who, run in once.items() if who[:2] == (train, model)]
         tests = [result.provenance for result in results if (result.train, result.model) == (train, model)]
         seconds = {
             "training": sum(run.get("seconds", 0) for run in own),
