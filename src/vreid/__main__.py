@@ -74,6 +74,8 @@ def embed(a: argparse.Namespace) -> None:
         stored_size=a.frame_size,
         rendered=a.rendered,
         workers=a.workers,
+        train_index=a.train_index,
+        train_root=a.train_root,
     )
 
 
@@ -172,6 +174,8 @@ VERBS: dict[Callable[[argparse.Namespace], None], list[Option]] = {
     embed: [
         *RUN,
         ("--weights", {"type": Path, "required": True, "help": "weights.pt of the run"}),
+        ("--train-index", {"type": Path, "help": "tracklets of the training dataset, for a metric learned on them"}),
+        ("--train-root", {"type": Path, "help": "the training dataset's folder"}),
         ("--rendered", {"action": "store_true", "help": "the dataset is rendered, not filmed"}),
     ],
     score: [

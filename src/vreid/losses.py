@@ -34,10 +34,15 @@ def batch_hard_triplet(distances: Tensor, pids: Tensor, margin: float = 0.3) -> 
     The anchor stands among its own positives at distance ~0, so a person with one clip in the batch contributes
     [margin − nearest negative]₊. A batch with one person has no negatives and loss 0.
     """
+    return F.relu(margin + _hardest_gap(distances, pids)).mean()
+
+
+def _hardest_gap(distances: Tensor, pids: Tensor) -> Tensor:
+    """Per anchor its farthest positive − its nearest negative: (B, B), (B,) → (B,); −∞ without negatives."""
     same = pids[:, None] == pids[None, :]
     positive = distances.masked_fill(~same, -torch.inf).amax(1)
     negative = distances.masked_fill(same, torch.inf).amin(1)
-    return F.relu(margin + positive - negative).mean()
+    return positive - negative
 
 
 class IntraClassPair(NamedTuple):
@@ -81,6 +86,20 @@ def intra_class_gap(distances: Tensor, pair: IntraClassPair) -> Tensor:
 def dvdp(distances: Tensor, pids: Tensor) -> Tensor:
     """Eq. 1, Distance Variance among Different Positives: the gap between FN and FP, mean over anchors."""
     return intra_class_gap(distances, intra_class_pair(distances, pids))
+
+
+def spread(distances: Tensor, pids: Tensor) -> Tensor:
+    """Mean distance between the clips of different people, 0 for features that are all alike; (B, B), (B,) → ()."""
+    others = pids[:, None] != pids[None, :]
+    return torch.where(others, distances, 0.0).sum() / others.sum().clamp(min=1)
+
+
+def soft_batch_hard_triplet(distances: Tensor, pids: Tensor) -> Tensor:
+    """Mean over anchors of softplus(farthest positive − nearest negative), Hermans et al. 2017; ln 2 is a collapse.
+
+    The anchor stands among its own positives, as in `batch_hard_triplet`; a batch with one person has loss 0.
+    """
+    return F.softplus(_hardest_gap(distances, pids)).mean()
 
 
 def itl(distances: Tensor, pids: Tensor) -> Tensor:

@@ -126,6 +126,28 @@ def evaluate_features(
     }
 
 
+def attribute_scores(recognised: np.ndarray, annotated: np.ndarray) -> dict[str, float]:
+    """Accuracy and macro F1 of one attribute from the classes (N,) that were recognised and that are annotated.
+
+    Unannotated rows (-1) do not count. F1 is 2PR / (P + R) of each class that is annotated or recognised somewhere,
+    0 where nothing of it is right, and its mean over these classes. `majority` is the accuracy of always saying the
+    commonest class. Raises ValueError where nothing is annotated.
+    """
+    known = annotated >= 0
+    if not known.any():
+        raise ValueError("no tracklet is annotated")
+    said, true = recognised[known], annotated[known]
+    classes = np.union1d(said, true)
+    right = np.array([((said == c) & (true == c)).sum() for c in classes])
+    either = np.array([(said == c).sum() + (true == c).sum() for c in classes])
+    return {
+        "accuracy": float((said == true).mean()),
+        "F1": float((2 * right / either).mean()),
+        "majority": float(np.bincount(true).max() / len(true)),
+        "tracklets": len(true),
+    }
+
+
 def average_precision(ranks: np.ndarray, kind: AveragePrecision) -> float:
     """Average precision of one query from the ascending 1-based ranks (n,) of its matches; NaN where n is 0.
 

@@ -6,6 +6,7 @@ import time
 import zipfile
 import zlib
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,21 @@ import pandas as pd
 from vreid import provenance
 from vreid.errors import InputError
 from vreid.files import written_whole
-from vreid.metrics import DISTANCES, JUNK, PROTOCOLS, evaluate_features
+from vreid.metrics import DISTANCES, JUNK, PROTOCOLS, attribute_scores, evaluate_features
 
 LABELS = ("pids", "camids", "tracklets", "splits")
 SPLITS = ("query", "gallery", "junk")
+OPTIONAL = ("distance_", "recognised_", "annotated_")  # beginnings of the names of arrays that need not be there
+# What annotators mean by quality is no attribute of a person, and stays out of the mean (Chen et al. 2019).
+QUALITY = {
+    "occlusion",
+    "cut-out",
+    "multi-person",
+    "background-dominant",
+    "target-change",
+    "target-miss",
+    "wrong-target",
+}
 MEND = "embed the test set again"
 
 
@@ -27,8 +39,9 @@ def score(features_path: str | Path, headline: str, out_json: str | Path, out_pe
     `headline` names the protocol that tables show.
 
     `out_json` gets `headline`, `protocols` (mAP and R1 to R20 as fractions, the numbers of queries, of
-    queries with a match, and of ranked gallery tracklets) and `provenance`, that of the features with
-    `score_seconds`. `out_per_query` (CSV.gz) gets protocol, pid, camid, tracklet, average_precision and
+    queries with a match, and of ranked gallery tracklets), `attributes` (group → attribute → accuracy and macro F1,
+    of features that hold recognised classes) with their means in `recognition`, and `provenance`, that of the features
+    with `score_seconds`. `out_per_query` (CSV.gz) gets protocol, pid, camid, tracklet, average_precision and
     first_match_rank, the last two blank where a query has no match. Bad input: InputError, nothing written.
     """
     names = [protocol.name for protocol in PROTOCOLS]
@@ -38,7 +51,7 @@ def score(features_path: str | Path, headline: str, out_json: str | Path, out_pe
     arrays, origin = read_features(features_path)
     is_query = arrays["splits"] == "query"
     try:
-        distance = DISTANCES[origin["distance"]]
+        distance = partial(DISTANCES[origin["distance"]], **_named(arrays, "distance_"))
         results = evaluate_features(arrays["features"], arrays["pids"], arrays["camids"], is_query, distance=distance)
     except ValueError as error:
         raise InputError(f"{features_path}: {error}; check the splits of the dataset") from error
@@ -48,6 +61,7 @@ def score(features_path: str | Path, headline: str, out_json: str | Path, out_pe
     metrics = {
         "headline": headline,
         "protocols": {name: _scalars(result) for name, result in results.items()},
+        **_attributes(arrays, origin),
         "provenance": origin | {"scored": provenance.here("vreid.score"), "score_seconds": round(seconds, 3)},
     }
     with written_whole(out_json) as metrics_file, written_whole(out_per_query) as table_file:
@@ -63,7 +77,8 @@ def read_features(path: str | Path) -> tuple[dict[str, np.ndarray], dict]:
     """
     try:
         with np.load(path, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in ("features", *LABELS)}
+            optional = [name for name in stored.files if name.startswith(OPTIONAL)]
+            arrays = {name: stored[name] for name in ("features", *LABELS, *optional)}
             provenance = json.loads(str(stored["provenance"][()]))
     except FileNotFoundError:
         raise InputError(f"{path}: there is no such file; embed the test set first") from None
@@ -78,8 +93,8 @@ def read_features(path: str | Path) -> tuple[dict[str, np.ndarray], dict]:
 
 def _fault(arrays: Mapping[str, np.ndarray], provenance: object) -> str | None:
     features, splits = arrays["features"], arrays["splits"]
-    if features.ndim != 2 or not np.issubdtype(features.dtype, np.floating):
-        return f"features are {features.shape} {features.dtype}, not floating-point (tracklets, channels)"
+    if features.ndim not in (2, 3) or not np.issubdtype(features.dtype, np.floating):
+        return f"features are {features.shape} {features.dtype}, not floating-point (tracklets, channels) or (tracklets, clips, channels)"
     for name in LABELS:
         if arrays[name].shape != (len(features),):
             return f"{name} are {arrays[name].shape}, not one for each of the {len(features)} features"
@@ -97,12 +112,31 @@ def _fault(arrays: Mapping[str, np.ndarray], provenance: object) -> str | None:
         row = misplaced.argmax()
         where = f"row {row} has pid {arrays['pids'][row]} in the split {str(splits[row])!r}"
         return f"{where} (junk, and junk alone, has pid -1; queries have a pid from 1)"
-    # The extremes are NaN or infinite if anything is, and take no memory.
-    if not np.isfinite([features.min(initial=0), features.max(initial=0)]).all():
-        row = (~np.isfinite(features).all(axis=1)).argmax()
+    # The extremes are NaN or infinite if anything is, and take no memory. Of several clips, those lacking are NaN.
+    first = features if features.ndim == 2 else features[:, 0]
+    if not np.isfinite([first.min(initial=0), first.max(initial=0)]).all():
+        row = (~np.isfinite(first).all(axis=1)).argmax()
         who = f"pid {arrays['pids'][row]}, tracklet {arrays['tracklets'][row]}"
         return f"the feature in row {row} ({who}) is not finite"
     return None
+
+
+def _named(arrays: Mapping[str, np.ndarray], beginning: str) -> dict[str, np.ndarray]:
+    return {name.removeprefix(beginning): array for name, array in arrays.items() if name.startswith(beginning)}
+
+
+def _attributes(arrays: Mapping[str, np.ndarray], origin: Mapping) -> dict:
+    """Scores of each recognised attribute that any tracklet is annotated with, and the means over them."""
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    annotated = _named(arrays, "annotated_")
+    for group, recognised in _named(arrays, "recognised_").items():
+        columns = zip(origin["attributes"][group], recognised.T, annotated[group].T)
+        found[group] = {name: attribute_scores(said, true) for name, said, true in columns if (true >= 0).any()}
+    kept = [score for group in found.values() for name, score in group.items() if name not in QUALITY]
+    if not kept:
+        return {}
+    means = {key: float(np.mean([score[key] for score in kept])) for key in ("accuracy", "F1", "majority")}
+    return {"attributes": found, "recognition": means}
 
 
 def _per_query(protocol: str, queries: Mapping[str, np.ndarray], result: Mapping) -> pd.DataFrame:

@@ -39,9 +39,11 @@ class Trunk:
     name: str = "resnet50"  # resnet50 (last stride 1) or small
     width: int = 64  # channels of the first stage; those of resnet50 are 64
     weights: str = "imagenet"  # imagenet, none, or the name of what is loaded (the file is given to `train`)
+    last_stride: int = 1  # of the last stage: 1 as in the paper, 2 as in torchvision
 
     def __post_init__(self):
         _within(self, 1, math.inf, "width")
+        _within(self, 1, 2, "last_stride")
         if self.name == "resnet50" and self.width != 64:
             raise InputError(f"width: resnet50 has 64 channels in its first stage, not {self.width}")
 
@@ -54,23 +56,29 @@ class Clips:
     height: int = 256  # pixels
     width: int = 128
     order: str = "consecutive"  # consecutive | shuffled (the released code shuffles every tracklet once)
+    train: str = "own"  # how a training clip is cut: the method's own way, or a name in data.clips.TRAIN_CLIPS
+    test: str = "own"  # which clips are tested: the method's own, or a name in data.clips.TEST_CLIPS
+    stride: int = 0  # frames from the start of a dense clip to the next; 0: as many as a clip has
     test_clips: int = 200  # at most so many clips of a tracklet are tested
     validation_clips: int = 200  # the same at the validations in mid-training
 
     def __post_init__(self):
         one_of("order", self.order, ("consecutive", "shuffled"))
+        _within(self, 0, math.inf, "stride")
         _within(self, 1, math.inf, "frames", "height", "width", "test_clips", "validation_clips")
 
 
 @dataclass(frozen=True)
 class Augment:
-    """Each drawn for every frame on its own."""
+    """Random changes to training frames."""
 
+    scope: str = "frame"  # drawn for every frame on its own, or for a clip as a whole: frame | clip
     pad: int = 10  # pixels of padding before a random crop back to size
     flip: float = 0.5  # probability of a horizontal flip
     erase: float = 0.5  # probability of random erasing
 
     def __post_init__(self):
+        one_of("scope", self.scope, ("frame", "clip"))
         _within(self, 0, math.inf, "pad")
         _within(self, 0, 1, "flip", "erase")
 
@@ -79,13 +87,18 @@ class Augment:
 class Training:
     """Sampler, optimiser and schedule. Times of the schedule are fractions of the whole training."""
 
-    epochs: int = 500
+    epochs: int = 500  # 0: the network as it starts, which is what the others are held against
+    batch: str = "people"  # people: P × K | cameras: K from as many cameras as can be | tracklets: P·K of any people
     people: int = 8  # P
     clips: int = 4  # K
+    optimiser: str = "adam"  # adam | sgd | nesterov (both with momentum)
+    momentum: float = 0.9  # of sgd and nesterov
     lr: float = 3e-4
+    trunk_rate: float = 1.0  # the trunk's learning rate, as a share of that of the rest
     weight_decay: float = 5e-4
     warmup: float = 0.02  # fraction of the training with a linear warm-up …
     warmup_from: float = 0.01  # … from this share of the learning rate
+    schedule: str = "steps"  # steps | exponential: from the first milestone on, falling to `decay` at the end
     milestones: tuple[float, ...] = (0.14, 0.28, 0.42, 0.62, 0.82)  # fractions where the rate is multiplied …
     decay: float = 0.3  # … by this
     validate_every: int = 10  # epochs
@@ -94,9 +107,14 @@ class Training:
 
     def __post_init__(self):
         one_of("precision", self.precision, ("auto", "float32", "bfloat16"))
-        _within(self, 1, math.inf, "epochs", "people", "clips", "validate_every", "threads")
-        _within(self, 0, math.inf, "lr", "weight_decay")
-        _within(self, 0, 1, "warmup", "warmup_from", "milestones", "decay")
+        one_of("batch", self.batch, ("people", "cameras", "tracklets"))
+        one_of("optimiser", self.optimiser, ("adam", "sgd", "nesterov"))
+        one_of("schedule", self.schedule, ("steps", "exponential"))
+        if self.schedule == "exponential" and len(self.milestones) != 1:
+            raise InputError(f"milestones: an exponential schedule starts at one, not {len(self.milestones)}")
+        _within(self, 1, math.inf, "people", "clips", "validate_every", "threads")
+        _within(self, 0, math.inf, "epochs", "lr", "trunk_rate", "weight_decay")
+        _within(self, 0, 1, "warmup", "warmup_from", "milestones", "decay", "momentum")
 
 
 @dataclass(frozen=True)
@@ -107,6 +125,7 @@ class Spec:
     seed: int
     method: str = "multitask"  # the file in vreid/models
     recipe: str = "paper"
+    trained_as: str = ""  # the model whose weights are taken; "" trains its own
     options: Mapping[str, Any] = field(default_factory=dict)  # the method's own settings, checked by the method
     trunk: Trunk = Trunk()
     clips: Clips = Clips()
@@ -179,30 +198,54 @@ def _cast(kind: Any, value: Any, where: str) -> Any:
     return value
 
 
-def resolve(config: Mapping[str, Any], model: str, seed: int) -> Spec:
-    """The spec of one run of the configuration: recipe ⊕ budget ⊕ the model's entry, the later winning.
+SECTIONS = ("trunk", "clips", "augment", "training")
 
-    A recipe holds the sections of a spec (`training`, `clips`, `augment`) and, under a method's name, the options of
-    that method. An entry holds `method`, `recipe`, the same sections, and the method's options beside them.
+
+def resolve(config: Mapping[str, Any], model: str, seed: int) -> Spec:
+    """The spec of one run of the configuration; of what is said of a setting, the latest of these wins:
+
+    the recipe's sections (`trunk`, `clips`, `augment`, `training`), the budget's, what the recipe says of the method
+    under the method's name, and the model's entry. An entry holds `method`, `recipe`, sections, and the method's
+    options beside them; what a recipe says of a method has that form, too. An entry with `trained_as` takes what it
+    does not say from the entry of that name.
     """
-    entry = dict(config["models"][model])
+    entry = _entry(config["models"], model)
     method = entry.pop("method", "multitask")
     recipe_name = entry.pop("recipe", config["recipe"])
+    trained_as = entry.pop("trained_as", "")
     if recipe_name not in config["recipes"]:
         raise InputError(f"models.{model}.recipe: {recipe_name!r} is none of {', '.join(config['recipes'])}")
-    recipe, budget = config["recipes"][recipe_name], config["budget"]
-    sections = {
-        name: {**recipe.get(name, {}), **budget.get(name, {}), **entry.pop(name, {})}
-        for name in ("trunk", "clips", "augment", "training")
-    }
+    recipe = config["recipes"][recipe_name]
+    of_method = recipe.get(method, {})
+    layers = (recipe, config["budget"], of_method, entry)
+    sections = {name: _merged(*(layer.get(name, {}) for layer in layers)) for name in SECTIONS}
+    options = {key: value for key, value in _merged(of_method, entry).items() if key not in SECTIONS}
     return Spec.from_mapping(
         {
             "model": model,
             "seed": seed,
             "method": method,
             "recipe": recipe_name,
-            "options": {**recipe.get(method, {}), **entry},
+            "trained_as": trained_as,
+            "options": options,
             **sections,
         },
         f"models.{model}",
     )
+
+
+def _entry(models: Mapping[str, Any], model: str) -> dict[str, Any]:
+    entry = models[model]
+    if "trained_as" not in entry:
+        return dict(entry)
+    base = entry["trained_as"]
+    if base not in models:
+        raise InputError(f"models.{model}.trained_as: {base!r} is none of {', '.join(models)}")
+    if "trained_as" in models[base]:
+        raise InputError(f"models.{model}.trained_as: {base!r} trains nothing itself; name the model that does")
+    sections = {name: _merged(models[base].get(name, {}), entry.get(name, {})) for name in SECTIONS}
+    return _merged(models[base], entry) | sections
+
+
+def _merged(*mappings: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for mapping in mappings for key, value in mapping.items()}

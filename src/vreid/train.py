@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,18 +29,27 @@ from vreid.embed import features, test_tracklets
 from vreid.errors import InputError
 from vreid.files import written_whole
 from vreid.hardware import autocast, device, device_name, precision, to_network
-from vreid.metrics import DISTANCES, PROTOCOLS, evaluate_features
+from vreid.metrics import DISTANCES, PROTOCOLS, Distance, evaluate_features
 from vreid.models import method as methods
 from vreid.progress import Progress
 from vreid.spec import Spec, Training
 
+HISTORY = ("epoch", "step", "lr", "loss", "dvdp", "spread", "seconds", "mAP", "R1")  # where no epoch says more
+COLLAPSED = 1e-3  # a mean cosine distance between people below this tells nobody apart
 CHECKPOINT_SECONDS = 15.0  # at most so much work is lost, beside the epoch that was running
 
 
 def learning_rate(step: int, steps: int, spec: Training) -> float:
-    """Linear warm-up, then × `decay` at each milestone; both stand at fractions of the whole training."""
+    """Linear warm-up, then × `decay` at each milestone, or falling to × `decay` from the one milestone to the end.
+
+    All stand at fractions of the whole training.
+    """
     done = step / steps
-    decayed = spec.lr * spec.decay ** sum(done >= milestone for milestone in spec.milestones)
+    if spec.schedule == "exponential":
+        (start,) = spec.milestones
+        decayed = spec.lr * spec.decay ** (max(0.0, done - start) / max(1 - start, 1e-9))
+    else:
+        decayed = spec.lr * spec.decay ** sum(done >= milestone for milestone in spec.milestones)
     if done >= spec.warmup:
         return decayed
     return decayed * (spec.warmup_from + (1 - spec.warmup_from) * done / spec.warmup)
@@ -53,15 +63,18 @@ class TrainingData:
         people, pids = pd.factorize(train["pid"], sort=True)
         if len(pids) < 2:
             raise InputError(f"{source}: {len(pids)} people in the split `train`; a training needs at least two")
-        self.steps_per_epoch = clips.steps_per_epoch(len(pids), spec.training)
-        self.batches = clips.TrainingBatches(train["frames"], people, reader, spec, method.train_clips)
+        tracklets = clips.TrainSet(people, train["camid"].to_numpy())
+        cut = clips.chosen(clips.TRAIN_CLIPS, spec.clips.train, method.train_clips, "clips.train")
+        self.steps_per_epoch = clips.steps_per_epoch(tracklets, spec.training)
+        self.batches = clips.TrainingBatches(train["frames"], tracklets, reader, spec, cut)
         self.pids = torch.from_numpy(people).to(device())
-        self.attributes = {}
+        self.attributes, known = {}, {}
         vocabulary = attributes.vocabulary_of(train.columns, source) if set(train) > set(COLUMNS) else None
         for group in ("irrelevant", "relevant") if vocabulary else ():
             targets, annotated = attributes.targets(train, vocabulary, group)
             self.attributes[group] = torch.tensor(targets).to(device()), torch.tensor(annotated).to(device())
-        self.population = methods.Population(len(pids), {g: t.shape[1] for g, (t, _) in self.attributes.items()})
+            known[group] = vocabulary.group(group)
+        self.population = methods.Population(len(pids), known)
 
     def labels(self, tracklets: Tensor) -> methods.Labels:
         rows = tracklets.to(device())
@@ -102,6 +115,7 @@ class Trainer:
             if time.monotonic() - saved > CHECKPOINT_SECONDS:
                 self._save(folder, identity)
                 saved = time.monotonic()
+        self._refuse_collapse()
 
     def _epoch(self, batches: Iterator[clips.Batch], progress: Progress) -> dict[str, Any]:
         """One epoch, as a row of the history; the sums stay on the device until its end: no step waits for it."""
@@ -131,13 +145,28 @@ class Trainer:
         terms = self.method.losses(outputs, labels, self.options)
         loss = torch.stack(list(terms.values())).sum()
         for group in self.optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["share"]
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         self.optimiser.step()
+        if self.method.remember:
+            self.method.remember(self.network, outputs, labels)
         self.step += 1
-        dvdp = losses.dvdp(losses.cosine_distances(outputs.feature.detach()), labels.pids)
-        return {name: value.detach() for name, value in {"loss": loss, **terms, "dvdp": dvdp}.items()}
+        distances = losses.cosine_distances(outputs.feature.detach())
+        seen = {"dvdp": losses.dvdp(distances, labels.pids), "spread": losses.spread(distances, labels.pids)}
+        return {name: value.detach() for name, value in {"loss": loss, **terms, **seen}.items()}
+
+    def _refuse_collapse(self) -> None:
+        """A training that ends with all features alike is an error, not a result."""
+        last = self.history[-1] if self.history else {}
+        where = f"models.{self.spec.model}: the training has collapsed"
+        mend = "lower `training.lr`, or warm up longer"
+        if last.get("spread", 1.0) < COLLAPSED:
+            raise InputError(f"{where}, different people are at mean cosine distance {last['spread']:.1e}; {mend}")
+        for term, value in self.method.collapsed(self.options).items():
+            if term in last and abs(last[term] / value - 1) < 0.01:
+                stands = f"the term `{term}` stands at {last[term]:.4f}, its value where all features are alike"
+                raise InputError(f"{where}, {stands}; {mend}")
 
     def _save(self, folder: Path, identity: str) -> None:
         state = {
@@ -191,14 +220,15 @@ def train(
     tested = test_tracklets(table, index_path)
 
     def validate(network: nn.Module) -> dict[str, float]:
-        found = features(network, method, tested, reader, spec, spec.clips.validation_clips, workers)
-        return validation_scores(found, tested, headline, method.distance, index_path)
+        found = features(network, method, tested, reader, spec, spec.clips.validation_clips, workers).features
+        if method.finish:
+            found = method.finish(found, options, None)
+        distance = partial(DISTANCES[method.distance], **method.parameters(network, options))
+        return validation_scores(found, tested, headline, distance, index_path)
 
     network = method.network(options, spec, data.population, trunk_weights)
     network.to(device(), memory_format=torch.channels_last)
-    weights = [weight for weight in network.parameters() if weight.requires_grad]
-    optimiser = torch.optim.Adam(weights, lr=spec.training.lr, weight_decay=spec.training.weight_decay)
-    trainer = Trainer(spec, method, options, data, network, optimiser, validate)
+    trainer = Trainer(spec, method, options, data, network, optimiser_of(network, spec.training), validate)
     code = provenance.code_digest("vreid.train", f"vreid.models.{spec.method}")
     inputs = {"index": index_path, "manifest": manifest, "trunk_weights": trunk_weights}
     digests = {name: provenance.file_digest(path) for name, path in inputs.items() if path}
@@ -209,17 +239,27 @@ def train(
     shutil.rmtree(out / "resume", ignore_errors=True)
 
 
+def optimiser_of(network: nn.Module, spec: Training) -> torch.optim.Optimizer:
+    """Adam or SGD over what is learned; each group's `share` of the learning rate is 1, or `trunk_rate`."""
+    learned = [(name, weight) for name, weight in network.named_parameters() if weight.requires_grad]
+    trunk = [weight for name, weight in learned if name.startswith("trunk.")]
+    rest = [weight for name, weight in learned if not name.startswith("trunk.")]
+    groups = [{"params": rest, "share": 1.0}, {"params": trunk, "share": spec.trunk_rate}]
+    settings = {"lr": spec.lr, "weight_decay": spec.weight_decay}
+    if spec.optimiser == "adam":
+        return torch.optim.Adam(groups, **settings)
+    return torch.optim.SGD(groups, **settings, momentum=spec.momentum, nesterov=spec.optimiser == "nesterov")
+
+
 def validation_scores(
-    found: np.ndarray, tested: pd.DataFrame, headline: str, distance: str, source: object
+    found: np.ndarray, tested: pd.DataFrame, headline: str, distance: Distance, source: object
 ) -> dict[str, float]:
     """mAP and R1 of features (N, D) under one protocol."""
     queries = (tested["split"] == "query").to_numpy()
     pids, camids = tested["pid"].to_numpy(), tested["camid"].to_numpy()
     protocols = [protocol for protocol in PROTOCOLS if protocol.name == headline]
     try:
-        scores = evaluate_features(found, pids, camids, queries, protocols=protocols, distance=DISTANCES[distance])[
-            headline
-        ]
+        scores = evaluate_features(found, pids, camids, queries, protocols=protocols, distance=distance)[headline]
     except ValueError as error:
         raise InputError(f"{source}: {error}; check the splits of the dataset") from None
     return {"mAP": scores["mAP"], "R1": scores["R1"]}
@@ -242,7 +282,7 @@ def _write(
         "seed": spec.seed,
         "train_dataset": dataset,
         "people": population.people,
-        "attributes": dict(population.attributes),
+        "attributes": population.attributes,
         "device": device_name(),
         "precision": precision(spec.training.precision),
         "threads": spec.training.threads,
@@ -257,7 +297,7 @@ def _write(
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
     with written_whole(out / "history.csv") as aside:
-        pd.DataFrame(trainer.history).to_csv(aside, index=False)
+        pd.DataFrame(trainer.history, columns=None if trainer.history else HISTORY).to_csv(aside, index=False)
     with written_whole(out / "train.json") as aside:
         aside.write_text(json.dumps(record, indent=2) + "\n")
     with written_whole(out / "weights.pt") as aside:

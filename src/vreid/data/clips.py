@@ -5,7 +5,7 @@ random generator, and the number of loader processes changes nothing.
 """
 
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -45,51 +45,138 @@ def random_clip(order: np.ndarray, spec: Clips, rng: Generator) -> np.ndarray:
     return order[start : start + spec.frames]
 
 
+def random_frames(order: np.ndarray, spec: Clips, rng: Generator) -> np.ndarray:
+    """T frames from anywhere in the tracklet, in its order; one shorter than T is padded by repeating its frames."""
+    if len(order) < spec.frames:
+        return np.resize(order, spec.frames)
+    return order[np.sort(rng.choice(len(order), spec.frames, replace=False))]
+
+
+def chunk_frames(order: np.ndarray, spec: Clips, rng: Generator) -> np.ndarray:
+    """One random frame of each of T chunks of equal length, the last padded by repeating the last frame."""
+    chunks = _chunks(order, spec.frames)
+    return chunks[np.arange(spec.frames), rng.integers(chunks.shape[1], size=spec.frames)]
+
+
 def dense_clips(order: np.ndarray, spec: Clips, most: int) -> np.ndarray:
     """All frames in clips of T: (clips, T), the last padded by repeating the last frame.
 
-    Of a tracklet with more than `most` clips, `most` clips at even distances are taken.
+    The clips stand side by side, or `stride` frames apart. Of a tracklet with more than `most` clips, `most` clips at
+    even distances are taken.
     """
-    clips = -(-len(order) // spec.frames)
-    padded = np.concatenate([order, np.repeat(order[-1:], clips * spec.frames - len(order))])
-    dense = padded.reshape(clips, spec.frames)
-    return dense if clips <= most else dense[np.linspace(0, clips - 1, most).round().astype(int)]
+    stride = spec.stride or spec.frames
+    clips = 1 + max(0, -(-(len(order) - spec.frames) // stride))
+    padded = np.concatenate([order, np.repeat(order[-1:], max(0, (clips - 1) * stride + spec.frames - len(order)))])
+    starts = np.arange(clips) if clips <= most else np.linspace(0, clips - 1, most).round().astype(int)
+    return padded[starts[:, None] * stride + np.arange(spec.frames)]
+
+
+def first_of_chunks(order: np.ndarray, spec: Clips, most: int) -> np.ndarray:
+    """One clip a tracklet, of the first frame of each of T chunks: (1, T)."""
+    return _chunks(order, spec.frames)[None, :, 0]
+
+
+def spread_frames(order: np.ndarray, spec: Clips, most: int) -> np.ndarray:
+    """One clip a tracklet, of T frames at even distances, the first and the last among them: (1, T)."""
+    return order[np.linspace(0, len(order) - 1, spec.frames).round().astype(int)][None]
+
+
+def whole_tracklet(order: np.ndarray, spec: Clips, most: int) -> np.ndarray:
+    """One clip of all frames, at most as many as `most` clips have, at even distances: (1, frames)."""
+    frames = min(len(order), most * spec.frames)
+    return order[np.linspace(0, len(order) - 1, frames).round().astype(int)][None]
+
+
+def _chunks(order: np.ndarray, chunks: int) -> np.ndarray:
+    length = -(-len(order) // chunks)
+    return np.concatenate([order, np.repeat(order[-1:], chunks * length - len(order))]).reshape(chunks, length)
+
+
+# A clip to train on: (order, spec, rng) → (T,). Clips to test: (order, spec, most) → (clips, frames).
+TRAIN_CLIPS = {"successive": random_clip, "random": random_frames, "chunks": chunk_frames}
+TEST_CLIPS = {"dense": dense_clips, "chunks": first_of_chunks, "spread": spread_frames, "whole": whole_tracklet}
+
+
+def chosen(rules: Mapping[str, Callable], asked: str, own: str, key: str) -> Callable:
+    """The rule that a configuration asks for under `key`, or the method's own."""
+    name = own if asked == "own" else asked
+    if name not in rules:
+        raise InputError(f"{key}: {name!r} is none of own, {', '.join(rules)}")
+    return rules[name]
 
 
 # ---- which tracklets of a batch -------------------------------------------------------------------------------------
 
 
-def steps_per_epoch(people: int, spec: Training) -> int:
-    """Every person once an epoch; the last batch is filled up with people of the epoch's beginning."""
-    return -(-people // spec.people)
+class TrainSet(NamedTuple):
+    """Who the training tracklets show: people, numbered from 0, and camids (N,)."""
+
+    people: np.ndarray
+    camids: np.ndarray
+
+    def of(self, person: int) -> np.ndarray:
+        return np.flatnonzero(self.people == person)
+
+    @property
+    def size(self) -> int:
+        """Number of people."""
+        return int(self.people.max()) + 1
 
 
-def batch_tracklets(tracklets_of: Sequence[np.ndarray], spec: Training, seed: int, step: int) -> np.ndarray:
-    """The P·K tracklets of a step: P people, K tracklets of each, side by side.
+def steps_per_epoch(tracklets: TrainSet, spec: Training) -> int:
+    """Every person once an epoch, or every tracklet; the last batch is filled up with those of the beginning."""
+    if spec.batch == "tracklets":
+        return -(-len(tracklets.people) // (spec.people * spec.clips))
+    return -(-tracklets.size // spec.people)
 
-    `tracklets_of[person]` are a person's tracklets. Someone with fewer than K gives all of them, then repeats
+
+def batch_tracklets(tracklets: TrainSet, spec: Training, seed: int, step: int) -> np.ndarray:
+    """The P·K tracklets of a step, (P·K,), as `spec.batch` says.
+
+    `people`: P people, K tracklets of each, side by side. Someone with fewer than K gives all of them, then repeats
     (other frames of the same tracklet), as few of each as possible; repeats count as other clips in the losses. With
     fewer people than P in all, people stand in a batch more than once.
+    `cameras`: the same, and neighbours in the batch are of different cameras as far as a person has them.
+    `tracklets`: any P·K tracklets, each once an epoch.
     """
-    epoch, place = divmod(step, steps_per_epoch(len(tracklets_of), spec))
-    people = default_rng([seed, 1, epoch]).permutation(len(tracklets_of))
-    chosen = np.resize(people, len(people) + spec.people)[place * spec.people :][: spec.people]
+    epoch, place = divmod(step, steps_per_epoch(tracklets, spec))
+    if spec.batch == "tracklets":
+        return _part(default_rng([seed, 1, epoch]).permutation(len(tracklets.people)), place, spec.people * spec.clips)
+    people = _part(default_rng([seed, 1, epoch]).permutation(tracklets.size), place, spec.people)
     rng = default_rng([seed, 2, step])
-    return np.concatenate([np.resize(rng.permutation(tracklets_of[person]), spec.clips) for person in chosen])
+    drawn = [rng.permutation(tracklets.of(person)) for person in people]
+    if spec.batch == "cameras":
+        drawn = [own[_by_turns(tracklets.camids[own])] for own in drawn]
+    return np.concatenate([np.resize(own, spec.clips) for own in drawn])
+
+
+def _part(order: np.ndarray, place: int, size: int) -> np.ndarray:
+    return np.resize(order, len(order) + size)[place * size :][:size]
+
+
+def _by_turns(camids: np.ndarray) -> np.ndarray:
+    """An order in which each camera gives one, then each that has more gives a second, and so on."""
+    turn = np.array([(camids[:i] == camid).sum() for i, camid in enumerate(camids)])
+    return np.argsort(turn, kind="stable")
 
 
 # ---- augmentation ---------------------------------------------------------------------------------------------------
 
 
-def augment(frames: Tensor, spec: Augment, rng: Generator) -> Tensor:
-    """Padded random crop, horizontal flip and random erasing of uint8 frames (N, 3, H, W), each frame on its own.
+def augment(frames: Tensor, spec: Augment, rng: Generator, clip: int = 1) -> Tensor:
+    """Padded random crop, horizontal flip and random erasing of uint8 frames (N, 3, H, W).
 
-    Erasing (Zhong et al. 2020) covers 2–40 % of the frame, aspect 0.3–3.3, with the ImageNet mean.
+    Each frame is changed on its own, or each `clip` successive frames alike where `spec.scope` is `clip`. Erasing
+    (Zhong et al. 2020) covers 2–40 % of the frame, aspect 0.3–3.3, with the ImageNet mean.
     """
     n, _, h, w = frames.shape
-    top, left = rng.integers(0, 2 * spec.pad + 1, (2, n, 1))
-    columns = np.where(rng.random((n, 1)) < spec.flip, np.arange(w)[::-1], np.arange(w)) + left
+    repeats = clip if spec.scope == "clip" else 1
+    drawn = n // repeats
+    top, left = rng.integers(0, 2 * spec.pad + 1, (2, drawn, 1))
+    columns = np.where(rng.random((drawn, 1)) < spec.flip, np.arange(w)[::-1], np.arange(w)) + left
     rows = np.arange(h) + top
+    erased = _rectangles(drawn, h, w, rng) & (rng.random((drawn, 1, 1)) < spec.erase)
+    rows, columns, erased = (np.repeat(choice, repeats, axis=0) for choice in (rows, columns, erased))
     padded = torch.nn.functional.pad(frames, (spec.pad,) * 4)
     index = (
         torch.arange(n)[:, None, None],
@@ -98,9 +185,8 @@ def augment(frames: Tensor, spec: Augment, rng: Generator) -> Tensor:
         torch.from_numpy(columns)[:, None],
     )
     cropped = padded[index].permute(0, 3, 1, 2)  # (N, H, W, 3) in memory: channels last
-    erased = torch.from_numpy(_rectangles(n, h, w, rng) & (rng.random((n, 1, 1)) < spec.erase))
     mean = (torch.tensor(IMAGENET_MEAN) * 255).round().to(torch.uint8)[:, None, None]
-    return torch.where(erased[:, None], mean, cropped)
+    return torch.where(torch.from_numpy(erased)[:, None], mean, cropped)
 
 
 def _rectangles(n: int, h: int, w: int, rng: Generator) -> np.ndarray:
@@ -128,18 +214,21 @@ def normalise(frames: Tensor) -> Tensor:
 class Batch(NamedTuple):
     clips: Tensor  # (B, T, 3, H, W) uint8
     tracklets: Tensor  # (B,) the row of the table that each clip is of
+    places: Tensor | None = None  # (B,) in testing: which of its tracklet's clips each is
 
 
 class TrainingBatches(Dataset):
-    """Item s is the whole batch of step s. `people` (N,) are the tracklets' people, numbered from 0."""
+    """Item s is the whole batch of step s; `choose` cuts a clip, one of TRAIN_CLIPS."""
 
-    def __init__(self, templates: Sequence[str], people: np.ndarray, reader: FrameReader, spec: Spec, choose: Callable):
-        self.templates, self.reader, self.spec, self.choose = list(templates), reader, spec, choose
-        self.tracklets_of = [np.flatnonzero(people == person) for person in range(people.max() + 1)]
+    def __init__(
+        self, templates: Sequence[str], tracklets: TrainSet, reader: FrameReader, spec: Spec, choose: Callable
+    ):
+        self.templates, self.tracklets, self.reader = list(templates), tracklets, reader
+        self.spec, self.choose = spec, choose
 
     def __getitem__(self, step: int) -> Batch:
         spec = self.spec
-        tracklets = batch_tracklets(self.tracklets_of, spec.training, spec.seed, step)
+        tracklets = batch_tracklets(self.tracklets, spec.training, spec.seed, step)
         rng = default_rng([spec.seed, 3, step])
         names = []
         for tracklet in tracklets:
@@ -147,12 +236,15 @@ class TrainingBatches(Dataset):
             frames = expand_frames(template)
             order = frame_order(len(frames), spec.clips, template)
             names += [frames[i] for i in self.choose(order, spec.clips, rng)]
-        frames = augment(self.reader(names), spec.augment, rng)
+        frames = augment(self.reader(names), spec.augment, rng, spec.clips.frames)
         return Batch(frames.unflatten(0, (len(tracklets), -1)), torch.from_numpy(tracklets))
 
 
 class EmbeddingBatches(Dataset):
-    """All test clips of a table, `clips_per_batch` at a time; short and long tracklets share batches."""
+    """All test clips of a table; short and long tracklets share batches, and clips of one length stand together.
+
+    A batch holds as many frames as `clips_per_batch` clips of T, but at least one clip; `choose` is one of TEST_CLIPS.
+    """
 
     def __init__(
         self,
@@ -163,21 +255,27 @@ class EmbeddingBatches(Dataset):
         most: int,
         clips_per_batch: int = 32,
     ):
-        self.reader, self.size = reader, clips_per_batch
+        self.reader = reader
         self.names = [expand_frames(template) for template in templates]
         orders = [frame_order(len(names), spec, template) for names, template in zip(self.names, templates)]
-        clips = [choose(order, spec, most) for order in orders]
-        self.tracklet = np.repeat(np.arange(len(clips)), [len(c) for c in clips])
-        self.frames = np.concatenate(clips)
+        clips = [(t, place, clip) for t, o in enumerate(orders) for place, clip in enumerate(choose(o, spec, most))]
+        self.counts = np.bincount([t for t, _, _ in clips], minlength=len(orders))
+        clips.sort(key=lambda clip: len(clip[2]))
+        self.batches = [[]]
+        for clip in clips:
+            frames = [len(own) for *_, own in self.batches[-1]]
+            if frames and (frames[0] != len(clip[2]) or sum(frames) + len(clip[2]) > clips_per_batch * spec.frames):
+                self.batches.append([])
+            self.batches[-1].append(clip)
 
     def __len__(self) -> int:
-        return -(-len(self.tracklet) // self.size)
+        return len(self.batches)
 
     def __getitem__(self, batch: int) -> Batch:
-        part = slice(batch * self.size, (batch + 1) * self.size)
-        tracklets, frames = self.tracklet[part], self.frames[part]
-        names = [self.names[t][i] for t, clip in zip(tracklets, frames) for i in clip]
-        return Batch(self.reader(names).unflatten(0, frames.shape), torch.from_numpy(tracklets))
+        tracklets, places, clips = zip(*self.batches[batch])
+        names = [self.names[t][i] for t, clip in zip(tracklets, clips) for i in clip]
+        frames = self.reader(names).unflatten(0, (len(clips), -1))
+        return Batch(frames, torch.tensor(tracklets), torch.tensor(places))
 
 
 def load(batches: Dataset, workers: int, items: range | None = None) -> Iterator[Batch]:

@@ -1,23 +1,24 @@
 """A method is five answers; what it does not say is answered here.
 
-1. Which clips to train on?            `train_clips`
+1. Which clips to train on?            `train_clips`, a name in `clips.TRAIN_CLIPS`
 2. What network?                       `network`: clips (B, T, 3, H, W) → Outputs
 3. What loss?                          `losses`: Outputs + Labels → named terms, whose sum is minimised
-4. Which clips stand for a tracklet?   `test_clips`; the mean of their embeddings is the tracklet's feature
-5. How far apart are two tracklets?    `distance`, a name in `metrics.DISTANCES`
+4. What stands for a tracklet?         `test_clips`, a name in `clips.TEST_CLIPS`; `pool` makes one feature of their
+                                       embeddings, and `finish` what is stored of it
+5. How far apart are two tracklets?    `distance`, a name in `metrics.DISTANCES`, and its `parameters`
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
+import numpy as np
 from torch import Tensor, nn
 
 from vreid import spec as run_spec
-from vreid.data import clips
 from vreid.errors import InputError
 
 
@@ -29,6 +30,7 @@ class Outputs(NamedTuple):
     logits: Tensor  # (B, people) of the identity classifier
     attributes: Mapping[str, Tensor] = {}  # group → (B, outputs of the group), logits
     attention: Mapping[str, Tensor] = {}  # stream → (B, T, h, w) in [0, 1]
+    extra: Mapping[str, Tensor] = {}  # whatever else the method's own losses need
 
 
 class Labels(NamedTuple):
@@ -42,23 +44,56 @@ class Population(NamedTuple):
     """What a network must tell apart."""
 
     people: int
-    attributes: Mapping[str, int]  # group → number of outputs
+    attributes: Mapping[str, Mapping[str, int]]  # group → attribute → number of its classes
+
+    def outputs(self, group: str) -> int:
+        """Width of a group's one-hot targets, whose attributes stand side by side; 0 where there are none."""
+        return sum(self.attributes.get(group, {}).values())
+
+
+class Tracklets(NamedTuple):
+    """Features of N tracklets and who they show."""
+
+    features: np.ndarray  # (N, D)
+    pids: np.ndarray  # (N,)
+    camids: np.ndarray  # (N,)
 
 
 @dataclass(frozen=True)
 class Method:
-    """See the module's text. `options` is the frozen dataclass of the method's own settings."""
+    """See the module's text. `options` is the frozen dataclass of the method's own settings.
+
+    pool: the mean or the maximum over a tracklet's clips, or `all` of them: features (N, clips, D), filled up with NaN.
+    finish: (features, options, training) → the features that are stored; `training()` gives the Tracklets of the
+        train split, before they are finished. In mid-training `training` is None: nothing is fitted to it then.
+    parameters: (network, options) → what the distance needs beside features, as arrays by name.
+    remember: (network, outputs, labels), called after each step: what a network keeps that is not learned by descent.
+    collapsed: options → the value of a metric loss, by the name of its term, where all features are one and the same.
+        A training that ends there has failed.
+    """
 
     options: type
-    network: Callable[[Any, run_spec.Spec, Population], nn.Module]
+    network: Callable[[Any, run_spec.Spec, Population, Any], nn.Module]
     losses: Callable[[Outputs, Labels, Any], dict[str, Tensor]]
-    train_clips: Callable = clips.random_clip
-    test_clips: Callable = clips.dense_clips
+    train_clips: str = "successive"
+    test_clips: str = "dense"
+    pool: str = "mean"
+    finish: Callable[[np.ndarray, Any, Callable[[], Tracklets] | None], np.ndarray] | None = None
     distance: str = "cosine"
+    parameters: Callable[[nn.Module, Any], Mapping[str, np.ndarray]] = lambda network, options: {}
+    remember: Callable[[nn.Module, Outputs, Labels], None] | None = None
+    collapsed: Callable[[Any], Mapping[str, float]] = lambda options: {}
 
     def settings(self, spec: run_spec.Spec) -> Any:
         """The method's options of one run, checked against its dataclass."""
         return run_spec.build(self.options, spec.options, f"models.{spec.model}")
+
+
+def need_attributes(population: Population, groups: Iterable[str], spec: run_spec.Spec) -> None:
+    """Raise InputError unless the training data is annotated with the attributes of all `groups`."""
+    for group in groups:
+        if not population.outputs(group):
+            raise InputError(f"models.{spec.model}: the training data has no {group} attributes; annotate its index")
 
 
 def load(name: str) -> Method:

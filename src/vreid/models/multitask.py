@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from vreid import losses
 from vreid.errors import InputError
-from vreid.models.method import Labels, Method, Outputs, Population
+from vreid.models.method import Labels, Method, Outputs, Population, need_attributes
+from vreid.models.heads import BNNeck
 from vreid.models.streams import AttributeStream, SpatialAttention, attended_pool
-from vreid.models.trunk import build_trunk
+from vreid.models.trunk import build_trunk, frame_maps, map_size
 from vreid.spec import Spec, one_of
 
 GROUPS = ("irrelevant", "relevant")
@@ -76,18 +77,15 @@ class Multitask(nn.Module):
         self.reid_attention = SpatialAttention(channels) if options.reid_attention else None
         self.attribute_streams = nn.ModuleDict(
             {
-                group: AttributeStream(channels, *map_size, population.attributes[group], options.attend_input)
+                group: AttributeStream(channels, *map_size, population.outputs(group), options.attend_input)
                 for group in options.groups
             }
         )
         width = channels * len(self.streams)
-        self.neck = nn.BatchNorm1d(width)  # BNNeck (Luo et al. 2019): no shift, classifier without bias
-        self.neck.bias.requires_grad_(False)
-        self.classifier = nn.Linear(width, population.people, bias=False)
-        nn.init.normal_(self.classifier.weight, std=0.001)
+        self.head = BNNeck(width, population.people)
 
     def forward(self, clips: Tensor) -> Outputs:
-        maps = self.trunk(clips.flatten(0, 1)).unflatten(0, clips.shape[:2])  # (B, T, C, h, w)
+        maps = frame_maps(self.trunk, clips)  # (B, T, C, h, w)
         attributes = {g: s(maps.detach() if self.detach else maps) for g, s in self.attribute_streams.items()}
         attention = {group: stream.attention for group, stream in attributes.items()}
         if self.reid_attention is not None:
@@ -95,21 +93,15 @@ class Multitask(nn.Module):
             maps = maps * attention["reid"].unsqueeze(2)
         pooled = [attended_pool(maps, None if name == "reid" else attention[name]) for name in self.streams]
         feature = torch.cat(pooled, dim=1)
-        embedding = self.neck(feature)
-        logits = self.classifier(embedding)
+        embedding, logits = self.head(feature)
         return Outputs(feature, embedding, logits, {g: s.logits for g, s in attributes.items()}, attention)
 
 
 def build(options: Options, spec: Spec, population: Population, trunk_weights: str | None = None) -> Multitask:
     """The network of one run; the streams take the size of the feature map from the trunk."""
-    if missing := [group for group in options.groups if not population.attributes.get(group)]:
-        raise InputError(f"models.{spec.model}: the training data has no {missing[0]} attributes; annotate its index")
+    need_attributes(population, options.groups, spec)
     trunk = build_trunk(spec.trunk, trunk_weights)
-    with torch.no_grad():
-        frame = torch.zeros(1, 3, spec.clips.height, spec.clips.width)
-        map_size = trunk.eval()(frame).shape[-2:]  # in training mode the frame would enter the statistics
-    trunk.train()
-    return Multitask(options, trunk, tuple(map_size), population)
+    return Multitask(options, trunk, map_size(trunk, spec.clips), population)
 
 
 def terms(outputs: Outputs, labels: Labels, options: Options) -> dict[str, Tensor]:
@@ -147,4 +139,11 @@ def _attribute_distances(outputs: Outputs, options: Options) -> dict[str, Tensor
     return {"aitl": measure(torch.cat(list(vectors.values()), dim=1))}
 
 
-METHOD = Method(options=Options, network=build, losses=terms)
+def collapsed(options: Options) -> dict[str, float]:
+    """With all features alike, the hinge of the triplet loss stands at its margin."""
+    shares = sum(name in options.losses for name in ("triplet", "itl"))
+    shares += ("aitl" in options.losses) * (len(options.groups) if options.aitl_per_stream else 1)
+    return {"triplet": options.margin / (shares if options.average_metric_losses else 1)}
+
+
+METHOD = Method(options=Options, network=build, losses=terms, collapsed=collapsed)

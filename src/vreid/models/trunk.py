@@ -9,17 +9,18 @@ from torchvision.models import ResNet50_Weights, resnet50
 from torchvision.models.resnet import BasicBlock
 
 from vreid.errors import InputError
-from vreid.spec import Trunk, one_of
+from vreid.spec import Clips, Trunk, one_of
 
 
 def build_trunk(spec: Trunk, weights: str | Path | None = None) -> nn.Sequential:
     """The trunk with its weights: `weights` (a file) when given, else what `spec.weights` names.
 
     The file is a state dict of torchvision's ResNet-50, or the weights of one of our own trainings, whose trunk is
-    taken. The result has the attribute `channels`, its number of output channels.
+    taken. The result has the attributes `channels`, its number of output channels, and `stage_channels`, those of each
+    stage by name (layer1 to layer4).
     """
     one_of("trunk.name", spec.name, TRUNKS)
-    trunk, channels = TRUNKS[spec.name](spec.width)
+    trunk, channels = TRUNKS[spec.name](spec.width, spec.last_stride)
     if weights is not None:
         _load(trunk, _read(Path(weights)), weights)
     elif spec.weights == "imagenet":
@@ -27,25 +28,40 @@ def build_trunk(spec: Trunk, weights: str | Path | None = None) -> nn.Sequential
     elif spec.weights != "none":
         raise InputError(f"trunk.weights: {spec.weights!r} needs its file: give it with --trunk-weights")
     trunk.channels = channels
+    trunk.stage_channels = {f"layer{number}": channels * 2**number // 16 for number in (1, 2, 3, 4)}
     return trunk
 
 
-def _resnet50(_width: int) -> tuple[nn.Sequential, int]:
-    """ResNet-50 with last stride 1, so that 256×128 frames give 16×8 maps; submodules keep torchvision's names."""
+def map_size(trunk: nn.Sequential, spec: Clips) -> tuple[int, int]:
+    """Height and width of the feature maps of a run's frames."""
+    with torch.no_grad():
+        frame = torch.zeros(1, 3, spec.height, spec.width)
+        height, width = trunk.eval()(frame).shape[-2:]  # in training mode the frame would enter the statistics
+    trunk.train()
+    return height, width
+
+
+def frame_maps(trunk: nn.Module, clips: Tensor) -> Tensor:
+    """Clips (B, T, 3, H, W) → feature maps (B, T, C, h, w), each frame on its own."""
+    return trunk(clips.flatten(0, 1)).unflatten(0, clips.shape[:2])
+
+
+def _resnet50(_width: int, last_stride: int) -> tuple[nn.Sequential, int]:
+    """ResNet-50; with last stride 1, 256×128 frames give 16×8 maps; submodules keep torchvision's names."""
     network = resnet50(weights=None)
-    network.layer4[0].conv2.stride = network.layer4[0].downsample[0].stride = (1, 1)
+    network.layer4[0].conv2.stride = network.layer4[0].downsample[0].stride = (last_stride, last_stride)
     return nn.Sequential(OrderedDict((n, m) for n, m in network.named_children() if n not in ("avgpool", "fc"))), 2048
 
 
-def _small(width: int) -> tuple[nn.Sequential, int]:
-    """Stem and four BasicBlocks of width·(1, 2, 4, 8) channels, last stride 1 too: 64×32 frames give 8×4 maps."""
+def _small(width: int, last_stride: int) -> tuple[nn.Sequential, int]:
+    """Stem and four BasicBlocks of width·(1, 2, 4, 8) channels; with last stride 1, 64×32 frames give 8×4 maps."""
     stages = [
         ("conv1", nn.Conv2d(3, width, 3, stride=2, padding=1, bias=False)),
         ("bn1", nn.BatchNorm2d(width)),
         ("relu", nn.ReLU(inplace=True)),
     ]
     inputs = width
-    for number, (factor, stride) in enumerate(((1, 1), (2, 2), (4, 2), (8, 1)), start=1):
+    for number, (factor, stride) in enumerate(((1, 1), (2, 2), (4, 2), (8, last_stride)), start=1):
         outputs = factor * width
         shortcut = None
         if (inputs, stride) != (outputs, 1):

@@ -1,0 +1,81 @@
+"""The non-local block (Wang et al. 2018): every position attends to every other."""
+
+from collections.abc import Callable, Mapping
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class NonLocal(nn.Module):
+    """Embedded-Gaussian self-attention with a residual path: (B, N, C) → (B, N, C), N positions of C channels.
+
+    y = softmax(θ(x) φ(x)ᵀ) g(x), without a scale, on half the channels; x + BN(W y), where the scale and shift of BN
+    start at 0 so that the block starts as the identity. The N × N map is never held where the hardware has a fused
+    kernel: NVAN's has 4096 × 4096 entries a clip at 256×128.
+    """
+
+    def __init__(self, channels: int, inner: int | None = None):
+        super().__init__()
+        inner = inner or channels // 2
+        self.theta, self.phi, self.g = (nn.Linear(channels, inner) for _ in range(3))
+        self.out = nn.Linear(inner, channels)
+        self.norm = nn.BatchNorm1d(channels)
+        nn.init.zeros_(self.norm.weight)
+        nn.init.zeros_(self.norm.bias)
+
+    def forward(self, positions: Tensor) -> Tensor:
+        return positions + self.attended(positions)
+
+    def attended(self, positions: Tensor) -> Tensor:
+        """What the block adds: (B, N, C)."""
+        theta, phi, g = self.theta(positions), self.phi(positions), self.g(positions)
+        y = F.scaled_dot_product_attention(theta[:, None], phi[:, None], g[:, None], scale=1.0)[:, 0]
+        out = self.out(y)
+        return self.norm(out.flatten(0, 1)).unflatten(0, out.shape[:2])
+
+
+def nonlocal_blocks(trunk: nn.Sequential, blocks: Mapping[str, int]) -> nn.ModuleDict:
+    """Non-local blocks after the last n blocks of each stage, such as {"layer2": 2}; fewer where it has fewer."""
+    added = {}
+    for stage, count in blocks.items():
+        last = len(_blocks_of(trunk, stage))
+        for number in range(max(0, last - count), last):
+            added[f"{stage}_{number}"] = NonLocal(trunk.stage_channels[stage])
+    return nn.ModuleDict(added)
+
+
+def attended_maps(
+    trunk: nn.Sequential,
+    attentions: nn.ModuleDict,
+    clips: Tensor,
+    attend: Callable,
+    shrink: Mapping[str, Callable] = {},
+) -> Tensor:
+    """Clips (B, T, 3, H, W) → feature maps (B, T', C, h, w), refined by `attentions` on the way.
+
+    attend: (NonLocal, (B, T, C, h, w)) → the same, refined.
+    shrink: stage → what is done to the maps (B, T, C, h, w) after it, such as taking fewer frames.
+    """
+    frames, maps = clips.shape[1], clips.flatten(0, 1)
+    for stage, module in trunk.named_children():
+        for number, block in enumerate(_blocks_of(trunk, stage) if stage in trunk.stage_channels else [module]):
+            maps = block(maps)
+            if f"{stage}_{number}" in attentions:
+                refined = attend(attentions[f"{stage}_{number}"], maps.unflatten(0, (-1, frames)))
+                maps = refined.flatten(0, 1)
+        if stage in shrink:
+            fewer = shrink[stage](maps.unflatten(0, (-1, frames)))
+            frames, maps = fewer.shape[1], fewer.flatten(0, 1)
+    return maps.unflatten(0, (-1, frames))
+
+
+def _blocks_of(trunk: nn.Sequential, stage: str) -> list[nn.Module]:
+    module = getattr(trunk, stage)
+    return list(module) if isinstance(module, nn.Sequential) else [module]
+
+
+def attend_everywhere(attention: NonLocal, maps: Tensor) -> Tensor:
+    """Every position of every frame of a clip attends to all: (B, T, C, h, w) → the same, refined."""
+    _, t, _, h, w = maps.shape
+    positions = maps.movedim(2, -1).flatten(1, 3)  # (B, T·h·w, C)
+    return attention(positions).unflatten(1, (t, h, w)).movedim(-1, 2)
