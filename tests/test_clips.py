@@ -69,6 +69,65 @@ def test_of_a_long_tracklet_clips_at_even_distances_are_tested(length, frames, m
     assert len(steps) == 0 or (steps.min() >= 1 and steps.max() - steps.min() <= 1)
 
 
+@given(lengths, clip_lengths, st.integers(0, 1000))
+def test_random_frames_are_different_ones_in_order(length, frames, seed):
+    clip = clips.random_frames(np.arange(length), Clips(frames=frames), default_rng(seed))
+    assert clip.shape == (frames,)
+    if length >= frames:
+        assert (np.diff(clip) > 0).all()
+    else:
+        assert set(clip) == set(range(length))
+
+
+def test_random_frames_come_from_anywhere():
+    rng = default_rng(0)
+    pairs = Counter(tuple(clips.random_frames(np.arange(4), Clips(frames=2), rng)) for _ in range(300))
+    assert len(pairs) == 6 and min(pairs.values()) > 25
+
+
+@given(lengths, clip_lengths, st.integers(0, 1000))
+def test_a_clip_of_chunks_has_a_frame_of_each_and_its_test_clip_the_first(length, frames, seed):
+    order, spec = np.arange(length), Clips(frames=frames)
+    size = -(-length // frames)
+    clip = clips.chunk_frames(order, spec, default_rng(seed))
+    (first,) = clips.first_of_chunks(order, spec, 200)
+    for chunk, (drawn, tested) in enumerate(zip(clip, first, strict=True)):
+        assert tested == min(chunk * size, length - 1)
+        assert tested <= drawn <= min(chunk * size + size - 1, length - 1)
+
+
+@given(lengths, clip_lengths)
+def test_spread_frames_reach_from_the_first_to_the_last(length, frames):
+    (clip,) = clips.spread_frames(np.arange(length), Clips(frames=frames), 200)
+    assert clip.shape == (frames,) and clip[0] == 0
+    assert frames == 1 or clip[-1] == length - 1
+    assert len(set(np.diff(clip))) <= 2 or length < frames
+
+
+@given(lengths, clip_lengths, st.integers(1, 9))
+def test_a_whole_tracklet_is_one_clip(length, frames, most):
+    (clip,) = clips.whole_tracklet(np.arange(length), Clips(frames=frames), most)
+    assert len(clip) == min(length, most * frames)
+    if length <= most * frames:
+        assert clip.tolist() == list(range(length))
+
+
+@given(lengths, clip_lengths, st.integers(1, 4))
+def test_overlapping_clips_start_a_stride_apart_and_cover_the_tracklet(length, frames, stride):
+    stride = min(stride, frames)
+    found = clips.dense_clips(np.arange(length), Clips(frames=frames, stride=stride), most=1000)
+    assert found[:, 0].tolist() == [stride * i for i in range(len(found))]
+    assert set(found.ravel()) == set(range(length))
+    assert len(found) == 1 or (len(found) - 1) * stride + frames - length < stride
+
+
+def test_the_configuration_may_choose_the_rule_of_a_clip():
+    assert clips.chosen(clips.TRAIN_CLIPS, "own", "chunks", "clips.train") is clips.chunk_frames
+    assert clips.chosen(clips.TRAIN_CLIPS, "random", "chunks", "clips.train") is clips.random_frames
+    with pytest.raises(InputError, match=r"clips.train: 'dense' is none of own, successive, random, chunks"):
+        clips.chosen(clips.TRAIN_CLIPS, "dense", "chunks", "clips.train")
+
+
 def test_the_longest_tracklet_of_mars_is_tested_with_200_of_its_230_clips():
     assert clips.dense_clips(np.arange(920), Clips(), 200).shape == (200, 4)
 
@@ -93,18 +152,18 @@ def test_shuffled_orders_differ_between_tracklets():
 # ---- which tracklets ----
 
 
-def people_with(*counts) -> list[np.ndarray]:
-    """The tracklets of people who have so many of them, numbered through."""
-    ends = np.cumsum(counts)
-    return [np.arange(end - count, end) for end, count in zip(ends, counts)]
+def people_with(*counts) -> clips.TrainSet:
+    """People who have so many tracklets, each of another camera; tracklets are numbered through."""
+    people = np.repeat(np.arange(len(counts)), counts)
+    return clips.TrainSet(people, np.concatenate([np.arange(count) for count in counts]) + 1)
 
 
 def person_of(tracklets_of):
-    return {int(tracklet): person for person, own in enumerate(tracklets_of) for tracklet in own}
+    return dict(enumerate(tracklets_of.people.tolist()))
 
 
 def batches_of_epoch(tracklets_of, spec, seed=0, epoch=0):
-    steps = clips.steps_per_epoch(len(tracklets_of), spec)
+    steps = clips.steps_per_epoch(tracklets_of, spec)
     return [clips.batch_tracklets(tracklets_of, spec, seed, epoch * steps + step) for step in range(steps)]
 
 
@@ -160,6 +219,26 @@ def test_all_tracklets_of_a_person_are_drawn_in_time():
     tracklets_of, spec = people_with(10), Training(people=1, clips=2)
     drawn = {int(t) for step in range(40) for t in clips.batch_tracklets(tracklets_of, spec, 0, step)}
     assert drawn == set(range(10))
+
+
+def test_neighbours_in_a_batch_are_of_different_cameras_as_far_as_a_person_has_them():
+    camids = np.array([1, 1, 1, 1, 2, 1, 1, 1, 1, 1])
+    tracklets = clips.TrainSet(np.repeat([0, 1], 5), camids)
+    spec = Training(people=2, clips=4, batch="cameras")
+    for step in range(30):
+        first, second = clips.batch_tracklets(tracklets, spec, 0, step).reshape(2, 4)
+        with_two_cameras = first if first[0] < 5 else second
+        assert set(camids[with_two_cameras[:2]]) == {1, 2}
+        assert len(set(with_two_cameras)) == 4
+
+
+@given(st.integers(1, 60), st.integers(1, 4), st.integers(1, 4))
+def test_batches_of_tracklets_show_each_once_an_epoch_but_for_the_filling_of_the_last(count, people, per_person):
+    tracklets = clips.TrainSet(np.arange(count) // 3, np.ones(count, int))
+    spec = Training(people=people, clips=per_person, batch="tracklets")
+    shown = np.concatenate(batches_of_epoch(tracklets, spec, epoch=1))
+    assert sorted(shown[:count]) == list(range(count))
+    assert len(shown) == -(-count // (people * per_person)) * people * per_person
 
 
 # ---- augmentation ----
@@ -256,6 +335,14 @@ def test_augmentation_draws_anew_for_every_frame(frames):
     assert len({frame.numpy().tobytes() for frame in augmented}) == 8
 
 
+def test_a_clip_may_be_augmented_as_a_whole(frames):
+    same = frames[:1].repeat(12, 1, 1, 1)
+    whole = clips.augment(same, Augment(scope="clip", pad=4, flip=0.5, erase=1.0), default_rng(0), clip=4)
+    clip = whole.unflatten(0, (3, 4))
+    assert (clip == clip[:, :1]).all()
+    assert not torch.equal(clip[0], clip[1]) and not torch.equal(clip[1], clip[2])
+
+
 def test_augmentation_is_a_function_of_its_generator(frames):
     one, other, again = (clips.augment(frames, Augment(), default_rng(seed)) for seed in (1, 2, 1))
     assert torch.equal(one, again) and not torch.equal(one, other)
@@ -286,13 +373,13 @@ def spec_of(**training) -> Spec:
 def training_batches(world, spec):
     root, table = world
     train = table[table["split"] == "train"].reset_index(drop=True)
-    people = train["pid"].to_numpy() - 1
+    tracklets = clips.TrainSet(train["pid"].to_numpy() - 1, train["camid"].to_numpy())
     reader = FrameReader(root, tiny.HEIGHT, tiny.WIDTH)
-    return clips.TrainingBatches(train["frames"], people, reader, spec, clips.random_clip)
+    return clips.TrainingBatches(train["frames"], tracklets, reader, spec, clips.random_clip)
 
 
 def equal(batches, others):
-    return all(torch.equal(a, b) for batch, other in zip(batches, others) for a, b in zip(batch, other))
+    return all(torch.equal(a, b) for batch, other in zip(batches, others) for a, b in zip(batch[:2], other[:2]))
 
 
 def test_a_step_sees_what_seed_and_step_say_however_often_it_is_asked(world):
@@ -309,7 +396,8 @@ def test_one_tracklet_is_cut_and_augmented_anew_at_every_step(world):
     root, table = world
     longest = table.loc[table["num_frames"].idxmax(), "frames"]
     reader, spec = FrameReader(root, tiny.HEIGHT, tiny.WIDTH), spec_of(people=1, clips=1)
-    batches = clips.TrainingBatches([longest], np.array([0]), reader, spec, clips.random_clip)
+    alone = clips.TrainSet(np.array([0]), np.array([1]))
+    batches = clips.TrainingBatches([longest], alone, reader, spec, clips.random_clip)
     assert len({batches[step].clips.numpy().tobytes() for step in range(10)}) == 10
 
 
@@ -324,7 +412,7 @@ def test_loader_processes_change_nothing(world):
 def test_a_training_batch_shows_frames_of_the_tracklets_that_it_names(world):
     root, table = world
     spec = replace(spec_of(people=4, clips=2), augment=STILL)
-    clip_batch, tracklets = training_batches(world, spec)[0]
+    clip_batch, tracklets, _ = training_batches(world, spec)[0]
     assert clip_batch.shape == (8, 3, 3, tiny.HEIGHT, tiny.WIDTH) and clip_batch.dtype == torch.uint8
     reader = FrameReader(root, tiny.HEIGHT, tiny.WIDTH)
     train = table[table["split"] == "train"]["frames"].tolist()
@@ -355,7 +443,7 @@ def test_embedding_batches_hold_all_clips_of_all_tracklets_in_order(world, most)
     found = list(clips.load(batches, 0))
     assert [len(batch.clips) for batch in found[:-1]] == [4] * (len(found) - 1)
     assert len(found) == len(batches)
-    shown, tracklets = (torch.cat(part) for part in zip(*found))
+    shown, tracklets, _ = (torch.cat(part) for part in zip(*found))
     for row, template in enumerate(templates):
         names = expand_frames(template)
         dense = clips.dense_clips(np.arange(len(names)), spec, most)

@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import ResNet50_Weights, resnet50
 
 from vreid import losses
+from vreid.data.attributes import IRRELEVANT, RELEVANT_DUKE, RELEVANT_MARS
 from vreid.errors import InputError
 from vreid.models import method as methods
 from vreid.models.method import Labels, Outputs, Population
@@ -22,8 +23,8 @@ from vreid.models.trunk import build_trunk
 from vreid.spec import Clips, Spec, Trunk, resolve
 
 CONFIG = yaml.safe_load((Path(__file__).parents[1] / "config/config.yaml").read_text())
-MARS = Population(people=625, attributes={"irrelevant": 25, "relevant": 41})
-FEW = Population(people=5, attributes={"irrelevant": 25, "relevant": 33})
+MARS = Population(people=625, attributes={"irrelevant": IRRELEVANT, "relevant": RELEVANT_MARS})
+FEW = Population(people=5, attributes={"irrelevant": IRRELEVANT, "relevant": RELEVANT_DUKE})
 ALL_LOSSES = ("softmax", "triplet", "attributes", "aitl")
 SMALL = Spec(model="m", seed=0, trunk=Trunk("small", 8, "none"), clips=Clips(frames=4, height=64, width=32))
 COMBINATIONS = [streams for n in (1, 2, 3) for streams in itertools.combinations(STREAMS, n)]
@@ -49,7 +50,7 @@ def some_labels():
     """Two people with three clips each, one clip not annotated."""
     generator = torch.Generator().manual_seed(2)
     annotated = torch.tensor([True] * 5 + [False])
-    outputs = FEW.attributes.items()
+    outputs = {group: FEW.outputs(group) for group in FEW.attributes}.items()
     attributes = {g: ((torch.rand(6, n, generator=generator) < 0.3).float(), annotated) for g, n in outputs}
     return Labels(torch.tensor([0, 0, 0, 3, 3, 3]), attributes)
 
@@ -262,9 +263,9 @@ def test_re_id_losses_train_the_attention_but_not_the_attribute_classifiers(name
 
 def test_the_neck_has_no_shift_and_the_classifier_no_bias():
     network = small_network(Options())
-    assert not network.neck.bias.requires_grad and network.neck.bias.abs().sum() == 0
-    assert network.neck.weight.requires_grad
-    assert network.classifier.bias is None
+    assert not network.head.norm.bias.requires_grad and network.head.norm.bias.abs().sum() == 0
+    assert network.head.norm.weight.requires_grad
+    assert network.head.classifier.bias is None
 
 
 def test_metric_losses_see_the_feature_before_the_neck_and_softmax_the_one_after():
@@ -272,8 +273,8 @@ def test_metric_losses_see_the_feature_before_the_neck_and_softmax_the_one_after
     network = small_network(options)
     outputs = network(some_clips())
     found = terms(outputs, some_labels(), options)
-    assert not reached(found["triplet"] + found["aitl"], network.neck)
-    assert reached(found["softmax"], network.neck)
+    assert not reached(found["triplet"] + found["aitl"], network.head.norm)
+    assert reached(found["softmax"], network.head.norm)
 
 
 def test_a_network_is_built_to_be_trained():
@@ -327,7 +328,7 @@ def test_the_released_recipe_smooths_and_averages_three_metric_losses():
 @pytest.mark.parametrize("per_stream", [False, True])
 def test_aitl_chooses_by_the_vectors_and_the_distance_of_the_recipe(vector, distance, per_stream):
     generator = torch.Generator().manual_seed(0)
-    attributes = {g: torch.randn(40, n, generator=generator) * 3 for g, n in FEW.attributes.items()}
+    attributes = {g: torch.randn(40, FEW.outputs(g), generator=generator) * 3 for g in FEW.attributes}
     feature = torch.randn(40, 9, generator=generator)
     pids = torch.arange(40) // 10
     measure = {"cosine": losses.cosine_distances, "euclidean": losses.euclidean_distances}[distance]
@@ -378,7 +379,7 @@ def test_a_bad_option_is_refused_by_its_key_and_its_model(options, told):
 
 
 @pytest.mark.parametrize(
-    "population", [Population(5, {}), Population(5, {"irrelevant": 25}), Population(5, {"relevant": 0})]
+    "population", [Population(5, {}), Population(5, {"irrelevant": IRRELEVANT}), Population(5, {"relevant": {}})]
 )
 def test_streams_without_attributes_to_learn_from_are_refused(population):
     with pytest.raises(InputError, match=r"m: the training data has no \w+ attributes; annotate its index"):

@@ -19,6 +19,7 @@ from vreid import checkpoints
 from vreid import embed as embedding
 from vreid import train as training
 from vreid.data import clips
+from vreid.data.attributes import IRRELEVANT, RELEVANT_MARS
 from vreid.data.frames import FrameReader
 from vreid.data.tracklets import COLUMNS, expand_frames
 from vreid.errors import InputError
@@ -162,7 +163,7 @@ def test_the_loss_falls(finished):
 def test_the_history_has_a_row_an_epoch_and_a_column_a_term(finished):
     found = history(finished)
     terms = ["softmax", "triplet", "aitl", "attributes_irrelevant", "attributes_relevant"]
-    columns = ["epoch", "step", "lr", "loss", *terms, "dvdp", "seconds", "mAP", "R1"]
+    columns = ["epoch", "step", "lr", "loss", *terms, "dvdp", "spread", "seconds", "mAP", "R1"]
     assert list(found) == columns
     assert found["epoch"].tolist() == list(range(1, EPOCHS + 1))
     assert found["step"].tolist() == list(range(STEPS_PER_EPOCH, EPOCHS * STEPS_PER_EPOCH + 1, STEPS_PER_EPOCH))
@@ -190,7 +191,7 @@ def test_the_record_says_what_was_trained_how_and_on_what(finished):
     assert record["spec_digest"] == spec().digest
     assert (record["model"], record["recipe"], record["seed"]) == ("asta+aitl", "paper", 1)
     assert (record["train_dataset"], record["people"]) == ("tiny", 8)
-    assert record["attributes"] == {"irrelevant": 25, "relevant": 41}
+    assert record["attributes"] == {"irrelevant": IRRELEVANT, "relevant": RELEVANT_MARS}
     assert (record["device"], record["precision"], record["threads"]) == ("CPU", "float32", 1)
     assert record["steps"] == EPOCHS * STEPS_PER_EPOCH
     state = torch.load(finished / "weights.pt", weights_only=True)
@@ -269,7 +270,7 @@ def test_a_training_starts_from_the_trunk_that_it_is_given(world, finished, tmp_
     train(world, tmp_path, run, trunk_weights=finished / "weights.pt")
     start, end = (torch.load(folder / "weights.pt", weights_only=True) for folder in (finished, tmp_path))
     torch.testing.assert_close(end["trunk.conv1.weight"], start["trunk.conv1.weight"], rtol=0, atol=1e-9)
-    assert not torch.allclose(end["classifier.weight"], start["classifier.weight"])
+    assert not torch.allclose(end["head.classifier.weight"], start["head.classifier.weight"])
 
 
 # ---- killed and started again ----

@@ -86,11 +86,19 @@ def score(a: argparse.Namespace) -> None:
     run(a.features, a.headline, a.out, a.per_query)
 
 
+def cost(a: argparse.Namespace) -> None:
+    """Count the parameters and multiply-adds of a model."""
+    from vreid.cost import write_cost
+    from vreid.spec import Spec
+
+    write_cost(Spec.from_mapping(a.spec), a.people, a.tracklet_frames, a.out)
+
+
 def table(a: argparse.Namespace) -> None:
     """Means over seeds beside the published values: CSV, Markdown, LaTeX."""
     from vreid.tables import make
 
-    make(a.spec, a.metrics, a.published, a.out)
+    make(a.spec, a.metrics, a.published, a.out, a.costs)
 
 
 def curves(a: argparse.Namespace) -> None:
@@ -184,10 +192,17 @@ VERBS: dict[Callable[[argparse.Namespace], None], list[Option]] = {
         ("--per-query", {"type": Path, "required": True, "help": "average precision a query (csv.gz), written too"}),
         OUT,
     ],
+    cost: [
+        ("--spec", {"type": data, "required": True, "help": "the resolved spec of a run: JSON, or a file of it"}),
+        ("--people", {"type": int, "required": True, "help": "people that the classifier tells apart"}),
+        ("--tracklet-frames", {"type": int, "required": True, "help": "frames of the tracklet that is counted"}),
+        OUT,
+    ],
     table: [
         ("--spec", {"type": data, "required": True, "help": "title, metrics, rows and columns (JSON)"}),
         ("--metrics", {"type": Path, "nargs": "+", "required": True, "help": "metrics.json of every run"}),
         ("--published", {"type": Path, "required": True, "help": "published values (CSV)"}),
+        ("--costs", {"type": Path, "nargs": "*", "default": [], "help": "cost of each model (JSON)"}),
         STEM,
     ],
     curves: [

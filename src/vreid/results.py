@@ -28,11 +28,12 @@ class Result:
     rendered: bool  # whether the test pictures are rendered, not filmed
     headline: str  # the protocol whose numbers go into tables
     protocols: Mapping[str, Mapping[str, float]]  # fractions
+    recognition: Mapping[str, float]  # mean accuracy and F1 over the attributes that are recognised; may be empty
     provenance: Mapping[str, Any]
 
     @property
     def scores(self) -> Mapping[str, float]:
-        return self.protocols[self.headline]
+        return {**self.protocols[self.headline], **self.recognition}
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,7 @@ def _read_result(path: Path) -> Result:
             rendered=provenance["rendered"],
             headline=content["headline"],
             protocols=content["protocols"],
+            recognition=content.get("recognition", {}),
             provenance=provenance,
         )
         scores = dict(result.scores)

@@ -7,30 +7,64 @@ A table's spec is plain data from the configuration:
      "columns": [{"train": "synth-mars", "test": "synth-mars",
                   "published_train": "mars", "published_test": "mars"}]}
 
-`published` names the table in the file of published values; a row may name its row there with `published`, or
+A column with `models` is filled in the rows of these models alone; its `datasets` names, by model, what is trained and
+tested on instead (VRSTC's completed frames). With `costs` the table says what a model costs. `published` names the table in the file of published values; a row may name its row there with `published`, or
 its model does. A column without `published_test` gets no published values beside it. `seeds`, of the table or
 of a row, are the seeds that must be there; by default every row must have all the seeds that any row has.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
 from vreid.errors import InputError
 from vreid.files import written_whole
-from vreid.results import Result, mean_and_std, read_results
+from vreid.results import Result, mean_and_std, read_json, read_results
 from vreid.typeset import latex, markdown
 
-PUBLISHED_COLUMNS = ["table", "row", "train", "test", "metric", "value", "note", "source"]
+PUBLISHED_COLUMNS = ["table", "row", "train", "test", "metric", "value", "protocol", "note", "source"]
 
 Spec = Mapping[str, Any]
 
 
-def make(spec: Spec, metrics: Iterable[str | Path], published: str | Path, out_stem: str | Path) -> None:
-    """Write `out_stem`.csv, .md and .tex from metrics.json files and the CSV of published values."""
-    frame = tabulate(spec, read_results(metrics), read_published(published))
+class Place(NamedTuple):
+    """A cell of a table: a row's model in a column, and what it is trained and tested on there."""
+
+    row: Spec
+    column: Spec
+    train: str
+    test: str
+
+    @property
+    def who(self) -> tuple[str, str, str]:
+        return self.row["model"], self.train, self.test
+
+
+def places(spec: Spec) -> list[Place]:
+    """All cells of a table that are measured, column by column."""
+    found = []
+    for column in spec["columns"]:
+        instead = column.get("datasets", {})
+        for row in spec["rows"]:
+            model = row["model"]
+            if model in column.get("models", [model]):
+                train, test = (instead.get(model, column[side]) for side in ("train", "test"))
+                found.append(Place(row, column, train, test))
+    return found
+
+
+def make(
+    spec: Spec,
+    metrics: Iterable[str | Path],
+    published: str | Path,
+    out_stem: str | Path,
+    costs: Iterable[str | Path] = (),
+) -> None:
+    """Write `out_stem`.csv, .md and .tex from metrics.json files, the CSV of published values, and costs of models."""
+    frame = tabulate(spec, read_results(metrics), read_published(published), [read_cost(path) for path in costs])
     texts = {".csv": frame.to_csv(index=False), ".md": markdown(spec, frame), ".tex": latex(spec, frame)}
     for suffix, text in texts.items():
         with written_whole(f"{out_stem}{suffix}") as aside:
@@ -41,7 +75,7 @@ def read(path: str | Path) -> pd.DataFrame:
     """A table's CSV as `tabulate` returned it: published values are text, as printed."""
     frame = pd.read_csv(path, dtype=str, keep_default_na=False)
     for name in frame:
-        if name.endswith(("_mean", "_std")):
+        if name.endswith(("_mean", "_std")) or name in ("parameters", "GMAC"):
             frame[name] = pd.to_numeric(frame[name].replace("", "nan"))
     return frame.assign(rendered=frame.rendered == "True", num_seeds=frame.num_seeds.astype(int))
 
@@ -63,31 +97,58 @@ def read_published(path: str | Path) -> pd.DataFrame:
     return frame.set_index(keys)
 
 
-def tabulate(spec: Spec, results: Sequence[Result], published: pd.DataFrame) -> pd.DataFrame:
-    """One row a dataset pair × model.
+def tabulate(
+    spec: Spec, results: Sequence[Result], published: pd.DataFrame, costs: Iterable[Mapping[str, Any]] = ()
+) -> pd.DataFrame:
+    """One row a column × model.
 
     Columns of each metric: `_mean` and `_std` over the seeds, in percent (sample standard deviation; NaN for
-    one seed), and `_published`, text as printed, which was measured on `published_train`, `published_test`.
+    one seed), and `_published`, text as printed, which was measured on `published_train`, `published_test` under
+    `published_protocol`. With costs, `parameters` and `GMAC` of a model at the paper's scale, in millions and thousands
+    of millions, and `seconds_mean` of its trainings.
     Raises InputError for a run that is missing, or does not belong in this table.
     """
     _check_belonging(spec, results)
     everyone = sorted({result.seed for result in results})
+    known = {cost["model"]: cost for cost in costs}
     rows = []
-    for column in spec["columns"]:
-        for row in spec["rows"]:
-            seeds = row.get("seeds", spec.get("seeds", everyone))
-            runs = _runs(spec, row, column, seeds, results)
-            beside = _beside(spec, row, column, published)
-            rows.append(_identity(spec, row, runs) | _means(spec, runs) | beside)
+    for place in places(spec):
+        seeds = place.row.get("seeds", spec.get("seeds", everyone))
+        runs = _runs(spec, place, seeds, results)
+        beside = _beside(spec, place.row, place.column, published)
+        cost = _cost(spec, place.row["model"], runs, known) if spec.get("costs") else {}
+        rows.append(_identity(spec, place, runs) | _means(spec, runs) | cost | beside)
     return pd.DataFrame(rows)
 
 
-def _identity(spec: Spec, row: Spec, runs: Sequence[Result]) -> dict[str, Any]:
+def read_cost(path: str | Path) -> Mapping[str, Any]:
+    """What `vreid.cost` found of a model."""
+    cost = read_json(Path(path))
+    for key in ("model", "parameters", "clip_gmac"):
+        if not isinstance(cost, dict) or key not in cost:
+            raise InputError(f"{path}: the key {key!r} is missing; count the model's cost again")
+    return cost
+
+
+def _cost(spec: Spec, model: str, runs: Sequence[Result], known: Mapping[str, Mapping]) -> dict[str, float]:
+    if model not in known:
+        raise InputError(f"table {spec['number']}: no cost of the model {model!r} is given; count it")
+    seconds, _ = mean_and_std(run.provenance.get("seconds", math.nan) for run in runs)
+    return {
+        "parameters": round(known[model]["parameters"] / 1e6, 2),
+        "GMAC": round(known[model]["clip_gmac"], 2),
+        "seconds_mean": round(seconds, 1),
+    }
+
+
+def _identity(spec: Spec, place: Place, runs: Sequence[Result]) -> dict[str, Any]:
     run = runs[0]
     return {
         "table": str(spec["number"]),
         "model": run.model,
-        "label": row.get("label", run.model),
+        "label": place.row.get("label", run.model),
+        "column_train": place.column["train"],
+        "column_test": place.column["test"],
         "train": run.train,
         "test": run.test,
         "rendered": run.rendered,
@@ -118,19 +179,22 @@ def _beside(spec: Spec, row: Spec, column: Spec, published: pd.DataFrame) -> dic
         for metric in spec["metrics"]
     }
     values = {metric: published.value.get(key, "") for metric, key in keys.items()}
-    sources = sorted({published.source[keys[metric]] for metric, value in values.items() if value})
+    printed = [keys[metric] for metric, value in values.items() if value]
+    sources = sorted({published.source[key] for key in printed})
+    protocols = sorted({published.protocol[key] for key in printed} - {""})
     return {
         **{f"{metric}_published": value for metric, value in values.items()},
         "published_train": train,
         "published_test": test,
+        "published_protocol": "; ".join(protocols),
         "published_source": "; ".join(sources),
     }
 
 
-def _runs(spec: Spec, row: Spec, column: Spec, seeds: Sequence[int], results: Sequence[Result]) -> list:
+def _runs(spec: Spec, place: Place, seeds: Sequence[int], results: Sequence[Result]) -> list:
     """The runs behind one row in one column: just one of each seed."""
     number = f"table {spec['number']}"
-    who = (row["model"], column["train"], column["test"])
+    who = place.who
     runs = {run.seed: run for run in results if (run.model, run.train, run.test) == who}
     for seed, run in runs.items():
         if seed not in seeds:
@@ -146,14 +210,15 @@ def _runs(spec: Spec, row: Spec, column: Spec, seeds: Sequence[int], results: Se
 def _check_belonging(spec: Spec, results: Sequence[Result]) -> None:
     """Every result fills a cell of this table, and the results of a column were made and scored alike."""
     number = f"table {spec['number']}"
-    models = {row["model"] for row in spec["rows"]}
-    pairs = {(column["train"], column["test"]) for column in spec["columns"]}
+    cells = places(spec)
+    models = {place.row["model"] for place in cells}
+    pairs = {place.who for place in cells}
     first: dict[tuple, Result] = {}
     for run in results:
         pair = (run.train, run.test)
         if run.model not in models:
             raise InputError(f"{run.path}: {number} has no row for the model {run.model!r}")
-        if pair not in pairs:
+        if (run.model, *pair) not in pairs:
             raise InputError(f"{run.path}: {number} has no column for training on {pair[0]}, testing on {pair[1]}")
         for scope, key in (run.model, "recipe"), (pair, "headline"), (run.test, "rendered"):
             other = first.setdefault((scope, key), run)
@@ -170,15 +235,17 @@ def gains(spec: Spec, frame: pd.DataFrame, results: Sequence[Result]) -> list[di
     Ours over the seeds that both have, runs with the same seed paired. Empty without a reference.
     """
     reference, found = spec.get("reference"), []
-    for train, test in dict.fromkeys(zip(frame.train, frame.test)) if reference else ():
-        part = frame[(frame.train == train) & (frame.test == test)]
+    for _, part in frame.groupby(["column_train", "column_test"], sort=False) if reference else ():
         printed = dict(zip(part.model, pd.to_numeric(part.mAP_published)))
-        runs = [run for run in results if (run.train, run.test) == (train, test)]
-        scores = {model: {r.seed: 100 * r.scores["mAP"] for r in runs if r.model == model} for model in part.model}
-        for model in part.model[part.model != reference]:
+        whose = {model: (model, train, test) for model, train, test in zip(part.model, part.train, part.test)}
+        scores = {model: {} for model in whose}
+        for run in results:
+            if whose.get(run.model) == (run.model, run.train, run.test):
+                scores[run.model][run.seed] = 100 * run.scores["mAP"]
+        for model in part.model[part.model != reference] if reference in whose else ():
             seeds = sorted(scores[model].keys() & scores[reference].keys())
             differences = [scores[model][seed] - scores[reference][seed] for seed in seeds]
             mean, std = mean_and_std(differences)
-            gain = {"who": (model, train, test), "differences": differences, "mean": mean, "std": std}
+            gain = {"who": whose[model], "differences": differences, "mean": mean, "std": std}
             found.append(gain | {"published": printed[model] - printed[reference]})
     return found

@@ -159,12 +159,13 @@ class Trainer:
     def _refuse_collapse(self) -> None:
         """A training that ends with all features alike is an error, not a result."""
         last = self.history[-1] if self.history else {}
+        settled = self.history[-3:] if len(self.history) >= 6 else []  # a shorter training may just pass by there
         where = f"models.{self.spec.model}: the training has collapsed"
         mend = "lower `training.lr`, or warm up longer"
         if last.get("spread", 1.0) < COLLAPSED:
             raise InputError(f"{where}, different people are at mean cosine distance {last['spread']:.1e}; {mend}")
         for term, value in self.method.collapsed(self.options).items():
-            if term in last and abs(last[term] / value - 1) < 0.01:
+            if settled and all(abs(epoch.get(term, 0) / value - 1) < 0.01 for epoch in settled):
                 stands = f"the term `{term}` stands at {last[term]:.4f}, its value where all features are alike"
                 raise InputError(f"{where}, {stands}; {mend}")
 

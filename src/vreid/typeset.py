@@ -11,6 +11,7 @@ import pandas as pd
 from tabulate import tabulate
 
 BLANK = "—"
+COST = "cost with ResNet-50 at 256×128"
 BOLD_RULE = (
     "Bold marks the best mean of a column if its lead over the next best exceeds the sum of their standard "
     "deviations, both over two seeds or more."
@@ -48,20 +49,38 @@ def labels(frame: pd.DataFrame) -> list[str]:
 
 def groups(spec: Mapping[str, Any], frame: pd.DataFrame) -> list[Group]:
     """The column groups, left to right: for each dataset pair ours, then the published values beside it."""
-    metrics = tuple(spec["metrics"])
-    found = []
-    for _, part in frame.groupby(["train", "test"], sort=False):
+    metrics, models, found = tuple(spec["metrics"]), list(dict.fromkeys(frame.model)), []
+    for _, part in columns(frame):
         first = part.iloc[0]
-        title = f"{pair(first.train, first.test)}, {'rendered' if first.rendered else 'measured here'}"
+        title = f"{pair(first.column_train, first.column_test)}, {'rendered' if first.rendered else 'measured here'}"
         best = {metric: leader(part, metric) for metric in metrics}
-        ours = tuple(_measured(row, metrics, best) for row in part.itertuples(index=False))
-        found.append(Group(title, True, ("seeds", *metrics), ours))
+        seconds = ("s a training",) if "seconds_mean" in frame else ()
+        ours = {row.model: _measured(row, metrics, best) for row in part.itertuples(index=False)}
+        found.append(_group(title, True, ("seeds", *metrics, *seconds), ours, models))
         if first.published_test:
             where = pair(*(NAMES.get(name, name) for name in (first.published_train, first.published_test)))
-            values = part[[f"{metric}_published" for metric in metrics]].replace("", BLANK)
-            rows = tuple(tuple(Cell(value) for value in row) for row in values.itertuples(index=False))
-            found.append(Group(f"published ({where})", False, metrics, rows))
+            shown = [f"{metric}_published" for metric in metrics]
+            differ = len(set(part.published_protocol) - {""}) > 1
+            heads, shown = (*metrics, *["protocol"] * differ), [*shown, *["published_protocol"] * differ]
+            values = part.set_index("model")[shown].replace("", BLANK)
+            rows = {model: tuple(Cell(value) for value in row) for model, *row in values.itertuples()}
+            found.append(_group(f"published ({where})", False, heads, rows, models))
+    if "GMAC" in frame:
+        once = frame.drop_duplicates("model")
+        costs = {row.model: (Cell(f"{row.parameters:.2f}"), Cell(f"{row.GMAC:.2f}")) for row in once.itertuples()}
+        found.append(_group(COST, True, ("parameters, M", "GMAC a clip"), costs, models))
     return found
+
+
+def columns(frame: pd.DataFrame):
+    """The rows of each of a table's columns."""
+    return frame.groupby(["column_train", "column_test"], sort=False)
+
+
+def _group(title: str, ours: bool, heads: tuple[str, ...], rows: Mapping[str, tuple[Cell, ...]], models) -> Group:
+    """A row for each of the models, blank where the column has none."""
+    blank = tuple(Cell(BLANK) for _ in heads)
+    return Group(title, ours, heads, tuple(rows.get(model, blank) for model in models))
 
 
 def leader(part: pd.DataFrame, metric: str) -> str | None:
@@ -76,16 +95,21 @@ def leader(part: pd.DataFrame, metric: str) -> str | None:
 def notes(spec: Mapping[str, Any], frame: pd.DataFrame) -> list[str]:
     """What a reader must know to read the table; every fact in it is taken from the frame."""
     said = []
-    for _, part in frame.groupby(["train", "test"], sort=False):
+    for _, part in columns(frame):
         first = part.iloc[0]
         spread = (
             "mean ± sample standard deviation over the seeds" if part.num_seeds.max() > 1 else "one seed, so no spread"
         )
         kind = "rendered pictures" if first.rendered else "measured here"
         said.append(
-            f"{pair(first.train, first.test)} ({kind}): {spread}, in percent; protocol {first.protocol}, "
+            f"{pair(first.column_train, first.column_test)} ({kind}): {spread}, in percent; protocol {first.protocol}, "
             f"{recipes(part)}, seeds {listed(part.seeds)}."
         )
+        for row in part[(part.train != part.column_train) | (part.test != part.column_test)].itertuples():
+            said.append(f"{row.label} is trained and tested on {pair(row.train, row.test)}.")
+    said += [f"{row['label']}: {row['note']}" for row in spec["rows"] if "note" in row]
+    if "GMAC" in frame:
+        said.append(f"{COST}: counted, not timed; a GMAC is 10⁹ multiply-adds of one test clip.")
     if sources := sorted({source for text in frame.published_source for source in text.split("; ") if source}):
         said.append(f"Published: as printed in {'; '.join(sources)}; {BLANK} where not printed or not legible.")
     return [*said, BOLD_RULE]
@@ -109,11 +133,11 @@ def listed(texts: pd.Series) -> str:
 
 
 def markdown(spec: Mapping[str, Any], frame: pd.DataFrame) -> str:
-    columns = groups(spec, frame)
-    heads = ["Model", *(f"{head} {group.title}" for group in columns for head in group.heads)]
+    across = groups(spec, frame)
+    heads = ["Model", *(f"{head} {group.title}" for group in across for head in group.heads)]
     lines = []
     for index, label in enumerate(labels(frame)):
-        lines.append([label, *(_in_markdown(cell) for group in columns for cell in group.rows[index])])
+        lines.append([label, *(_in_markdown(cell) for group in across for cell in group.rows[index])])
     cells = [[_escape_markdown(text) for text in line] for line in lines]
     align = ["left", *["right"] * (len(heads) - 1)]
     table = tabulate(cells, map(_escape_markdown, heads), "pipe", colalign=align, disable_numparse=True)
@@ -123,18 +147,18 @@ def markdown(spec: Mapping[str, Any], frame: pd.DataFrame) -> str:
 
 def latex(spec: Mapping[str, Any], frame: pd.DataFrame) -> str:
     """A `table` environment; needs \\usepackage{booktabs}."""
-    columns = groups(spec, frame)
+    across = groups(spec, frame)
     titles, rules, start = [""], [], 2
-    for group in columns:
+    for group in across:
         end = start + len(group.heads) - 1
         titles.append(rf"\multicolumn{{{len(group.heads)}}}{{c}}{{{_escape_latex(group.title)}}}")
         rules.append(rf"\cmidrule(lr){{{start}-{end}}}")
         start = end + 1
     body = [
-        [_escape_latex(label), *(_in_latex(cell) for group in columns for cell in group.rows[index])]
+        [_escape_latex(label), *(_in_latex(cell) for group in across for cell in group.rows[index])]
         for index, label in enumerate(labels(frame))
     ]
-    heads = ["Model", *(_escape_latex(head) for group in columns for head in group.heads)]
+    heads = ["Model", *(_escape_latex(head) for group in across for head in group.heads)]
     return "\n".join(
         [
             r"% needs \usepackage{booktabs}",
@@ -142,7 +166,7 @@ def latex(spec: Mapping[str, Any], frame: pd.DataFrame) -> str:
             r"\centering",
             rf"\caption{{{_escape_latex(spec['title'])}. {_escape_latex(' '.join(notes(spec, frame)))}}}",
             rf"\label{{tab:table{spec['number']}}}",
-            rf"\begin{{tabular}}{{l{''.join(' ' + 'r' * len(group.heads) for group in columns)}}}",
+            rf"\begin{{tabular}}{{l{''.join(' ' + 'r' * len(group.heads) for group in across)}}}",
             r"\toprule",
             " & ".join(titles) + r" \\",
             " ".join(rules),
@@ -164,6 +188,8 @@ def _measured(row: Any, metrics: tuple[str, ...], best: Mapping[str, str | None]
         mean, std = getattr(row, f"{metric}_mean"), getattr(row, f"{metric}_std")
         spread = "" if pd.isna(std) else f"{std:.1f}"
         cells.append(Cell(f"{mean:.1f}", spread, best[metric] == row.model, run))
+    if hasattr(row, "seconds_mean"):
+        cells.append(Cell(f"{row.seconds_mean:.0f}", run=run))
     return tuple(cells)
 
 
@@ -189,5 +215,7 @@ def _escape_latex(text: str) -> str:
         "±": r"$\pm$",
         "→": r"$\rightarrow$",
         "—": "---",
+        "×": r"$\times$",
+        "⁹": r"\textsuperscript{9}",
     }
     return "".join(special.get(character, character) for character in text)

@@ -14,6 +14,7 @@ from snakemake.utils import validate
 from vreid.errors import InputError
 from vreid.provenance import code_digest
 from vreid.spec import canonical, resolve
+from vreid.tables import places
 
 try:
     validate(config, "../schemas/config.schema.yaml")
@@ -68,8 +69,11 @@ def training_threads(w):
 
 def method_code(w):
     """The digest of the code that a run of this model uses."""
-    method = config["models"][w.model].get("method", "multitask")
-    return code_digest("vreid.train", "vreid.embed", f"vreid.models.{method}")
+    return code_digest("vreid.train", "vreid.embed", f"vreid.models.{method_of(w)}")
+
+
+def method_of(w):
+    return resolve(config, w.model, 0).method
 
 
 def trunk_weights(w):
@@ -79,6 +83,19 @@ def trunk_weights(w):
         return []
     train, _, model = weights.partition("/")
     return f"{RUN}/weights.pt".format(train=train, model=model, seed=0) if train in DATASETS else weights
+
+
+def trained(w):
+    """The weights of a run and their record: its own, or those of the model that its entry is trained as."""
+    run = RUN.format(train=w.train, model=resolved(w).trained_as or w.model, seed=w.seed)
+    return {"weights": f"{run}/weights.pt", "record": f"{run}/train.json"}
+
+
+def paper_scale(w):
+    """The spec of a model at the size at which costs are counted."""
+    sizes = config["cost"]
+    budget = config["budget"] | {name: config["budget"][name] | sizes[name] for name in ("trunk", "clips")}
+    return canonical(dataclasses.asdict(resolve(config | {"budget": budget}, w.model, 0)))
 
 
 def source_files(name):

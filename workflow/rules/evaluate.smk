@@ -3,9 +3,8 @@
 
 rule embed:
     input:
+        unpack(trained),
         spec=f"{RUN}/spec.json",
-        weights=f"{RUN}/weights.pt",
-        record=f"{RUN}/train.json",
         index="results/index/{dataset}/annotated.csv.gz",
         source=lambda w: source_files(w.dataset),
     output:
@@ -31,6 +30,24 @@ rule embed:
         "python -m vreid embed --spec {input.spec:q} --weights {input.weights:q} --index {input.index:q}"
         " --root {params.root:q} --dataset {wildcards.dataset} {params.frame_size} {params.rendered}"
         " --out {output:q} --workers {resources.loaders} 2>&1 | tee {log}"
+
+
+rule cost:
+    output:
+        "results/cost/{model}.json",
+    log:
+        "logs/cost/{model}.log",
+    localrule: True
+    conda:
+        "../envs/vreid.yaml"
+    params:
+        spec=paper_scale,
+        people=config["cost"]["people"],
+        frames=config["cost"]["tracklet_frames"],
+        code=lambda w: code_digest("vreid.cost", f"vreid.models.{method_of(w)}"),
+    shell:
+        "python -m vreid cost --spec {params.spec:q} --people {params.people} --tracklet-frames {params.frames}"
+        " --out {output:q} 2>&1 | tee {log}"
 
 
 rule score:

@@ -24,7 +24,7 @@ def missing(dataset):
 
 def users(name):
     """What needs a dataset: tables, figures, the report."""
-    needs = {key: {c[s] for c in t["columns"] for s in ("train", "test")} for key, t in config["tables"].items()}
+    needs = {key: {d for p in places(t) for d in (p.train, p.test)} for key, t in config["tables"].items()}
     needs |= {key: {figure["train"]} for key, figure in config["figures"].items()}
     needs["report"] = set(config["report"]["datasets"])
     return [key for key, datasets in needs.items() if name in datasets]

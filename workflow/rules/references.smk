@@ -8,7 +8,11 @@ def unknown_names():
     for key, table in config["tables"].items():
         names += [(f"tables.{key}.rows[{i}].model", row["model"], models) for i, row in enumerate(table["rows"])]
         for i, column in enumerate(table["columns"]):
-            names += [(f"tables.{key}.columns[{i}].{side}", column[side], datasets) for side in ("train", "test")]
+            at, rows = f"tables.{key}.columns[{i}]", [row["model"] for row in table["rows"]]
+            names += [(f"{at}.{side}", column[side], datasets) for side in ("train", "test")]
+            names += [(f"{at}.models", model, rows) for model in column.get("models", [])]
+            names += [(f"{at}.datasets", model, rows) for model in column.get("datasets", {})]
+            names += [(f"{at}.datasets.{m}", name, datasets) for m, name in column.get("datasets", {}).items()]
         if "reference" in table:
             names.append((f"tables.{key}.reference", table["reference"], [row["model"] for row in table["rows"]]))
     for key, figure in config["figures"].items():

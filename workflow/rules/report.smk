@@ -4,6 +4,7 @@
 rule table:
     input:
         metrics=lambda w: table_metrics(w.table),
+        costs=lambda w: table_costs(w.table),
         published="config/published.csv",
     output:
         csv="results/tables/{table}.csv",
@@ -20,7 +21,7 @@ rule table:
         code=code_digest("vreid.tables"),
     shell:
         "python -m vreid table --spec {params.spec:q} --metrics {input.metrics:q} --published {input.published:q}"
-        " --out {params.stem:q} 2>&1 | tee {log}"
+        " --costs {input.costs:q} --out {params.stem:q} 2>&1 | tee {log}"
 
 
 rule curves:

@@ -1,16 +1,32 @@
 # Which runs and files the tables, the figures and the report are made of.
 
 
-def runs(train, models):
+def runs(train, models, seeds=config["seeds"]):
     """The folders of the runs of `models` on a dataset, over all seeds."""
-    return expand(RUN, train=train, model=models, seed=config["seeds"])
+    return expand(RUN, train=train, model=models, seed=seeds)
 
 
 def table_metrics(name):
     """The metrics.json of every run that a table quotes."""
     table = config["tables"][name]
-    models = [row["model"] for row in table["rows"]]
-    return [f"{run}/{c['test']}/metrics.json" for c in table["columns"] for run in runs(c["train"], models)]
+    return [
+        f"{run}/{place.test}/metrics.json"
+        for place in places(table)
+        for run in runs(place.train, place.row["model"], place.row.get("seeds", table.get("seeds", config["seeds"])))
+    ]
+
+
+def table_costs(name):
+    """The costs of a table's models, where it shows them."""
+    table = config["tables"][name]
+    return [f"results/cost/{row['model']}.json" for row in table["rows"]] if table.get("costs") else []
+
+
+def training_of(metrics):
+    """The record of the training that a metrics.json is of."""
+    run = Path(metrics).parents[1]
+    base = resolve(config, run.parent.name, 0).trained_as or run.parent.name
+    return str(run.parents[1] / base / run.name / "train.json")
 
 
 def figure_runs(name):
@@ -28,7 +44,7 @@ def pretraining():
 METRICS = list(dict.fromkeys(path for table in config["tables"] for path in table_metrics(table)))
 RECORDS = [f"{run}/train.json" for run in pretraining()]
 RECORDS += dict.fromkeys(
-    [str(Path(path).parents[1] / "train.json") for path in METRICS]
+    [training_of(path) for path in METRICS]
     + [f"{run}/train.json" for figure in config["figures"] for run in figure_runs(figure)]
 )
 

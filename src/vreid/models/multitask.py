@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from vreid import losses
 from vreid.errors import InputError
-from vreid.models.method import Labels, Method, Outputs, Population, need_attributes
 from vreid.models.heads import BNNeck
+from vreid.models.method import Labels, Method, Outputs, Population, need_attributes
 from vreid.models.streams import AttributeStream, SpatialAttention, attended_pool
 from vreid.models.trunk import build_trunk, frame_maps, map_size
 from vreid.spec import Spec, one_of

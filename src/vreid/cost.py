@@ -1,0 +1,61 @@
+"""What a model costs, counted without running it: parameters, and multiply-adds of a test clip and of a tracklet."""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from vreid.data import clips
+from vreid.data.attributes import VOCABULARIES
+from vreid.files import written_whole
+from vreid.models import method as methods
+from vreid.spec import Spec
+
+
+class Cost(NamedTuple):
+    parameters: int
+    clip_frames: int  # of a test clip; of a method that tests whole tracklets, T
+    clip_gmac: float  # 10⁹ multiply-adds
+    tracklet_frames: int
+    tracklet_clips: int  # what the method's test rule makes of a tracklet of so many frames …
+    tracklet_gmac: float  # … and what all of them take
+
+
+def cost(spec: Spec, people: int, tracklet_frames: int) -> Cost:
+    """The cost of a model that tells `people` apart by MARS's attributes, at the sizes of its spec.
+
+    Convolutions and products of matrices count, fused or not; norms, activations and pooling do not.
+    """
+    method = methods.load(spec.method)
+    population = methods.Population(
+        people, {group: VOCABULARIES[0].group(group) for group in ("irrelevant", "relevant")}
+    )
+    with torch.device("meta"):
+        network = method.network(method.settings(spec), spec, population, None).eval()
+    choose = clips.chosen(clips.TEST_CLIPS, spec.clips.test, method.test_clips, "clips.test")
+    tested = choose(np.arange(tracklet_frames), spec.clips, spec.clips.test_clips)
+    return Cost(
+        parameters=sum(weight.numel() for weight in network.parameters()),
+        clip_frames=spec.clips.frames,
+        clip_gmac=_gmac(network, spec, spec.clips.frames),
+        tracklet_frames=tracklet_frames,
+        tracklet_clips=len(tested),
+        tracklet_gmac=len(tested) * _gmac(network, spec, tested.shape[1]),
+    )
+
+
+def _gmac(network: torch.nn.Module, spec: Spec, frames: int) -> float:
+    clip = torch.empty(1, frames, 3, spec.clips.height, spec.clips.width, device="meta")
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network(clip)
+    return counter.get_total_flops() / 2e9  # it counts a multiply-add as two
+
+
+def write_cost(spec: Spec, people: int, tracklet_frames: int, out: Path) -> None:
+    """Write the cost of a model as JSON."""
+    found = {"model": spec.model, "method": spec.method, **cost(spec, people, tracklet_frames)._asdict()}
+    with written_whole(out) as aside:
+        aside.write_text(json.dumps(found, indent=2) + "\n")
