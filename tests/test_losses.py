@@ -400,3 +400,33 @@ def test_losses_do_not_depend_on_the_order_of_the_batch(data):
     shuffled = every_loss(features[order], attributes[order], people[order])
     for name, loss in every_loss(features, attributes, people).items():
         assert_close(shuffled[name], loss, rtol=1e-5, atol=1e-6, msg=name)
+
+
+# ---- soft margin, spread ----
+
+
+def test_the_soft_margin_triplet_loss_is_the_softplus_of_each_anchor_s_hardest_gap():
+    generator = torch.Generator().manual_seed(5)
+    features, pids = torch.randn(12, 6, generator=generator), torch.tensor([0, 1, 2, 3] * 3)
+    distances = losses.euclidean_distances(features)
+    expected = []
+    for a in range(12):
+        positive = max(distances[a, p] for p in range(12) if pids[p] == pids[a])
+        negative = min(distances[a, n] for n in range(12) if pids[n] != pids[a])
+        expected.append(math.log(1 + math.exp(positive - negative)))
+    assert losses.soft_batch_hard_triplet(distances, pids).item() == pytest.approx(sum(expected) / 12, rel=1e-5)
+
+
+def test_equal_features_give_a_soft_margin_of_ln_2():
+    distances, pids = torch.zeros(6, 6), torch.tensor([0, 0, 1, 1, 2, 2])
+    assert losses.soft_batch_hard_triplet(distances, pids).item() == pytest.approx(math.log(2))
+
+
+def test_one_person_alone_has_no_soft_margin_loss():
+    assert losses.soft_batch_hard_triplet(torch.rand(4, 4), torch.zeros(4, dtype=torch.long)).item() == 0
+
+
+def test_spread_is_the_mean_distance_between_different_people():
+    distances = torch.tensor([[0.0, 9.0, 1.0], [9.0, 0.0, 3.0], [1.0, 3.0, 0.0]])
+    assert losses.spread(distances, torch.tensor([0, 0, 1])).item() == 2
+    assert losses.spread(distances, torch.tensor([4, 4, 4])).item() == 0

@@ -254,3 +254,55 @@ def test_one_model_s_setting_changes_that_model_s_digest_alone():
 def test_a_number_out_of_its_range_is_named(mapping, told):
     with pytest.raises(InputError, match=told):
         Spec.from_mapping({"model": "a", "seed": 0} | mapping)
+
+
+SYSTEMS = {
+    "recipe": "paper",
+    "budget": {"trunk": {"weights": "none"}, "clips": {"frames": 4, "height": 64}, "training": {"epochs": 7}},
+    "recipes": {
+        "paper": {"training": {"lr": 0.1, "epochs": 90}, "other": {"clips": {"frames": 8}, "width": 3, "depth": 1}},
+    },
+    "models": {
+        "one": {"method": "other", "width": 5, "training": {"lr": 0.2}},
+        "again": {"trained_as": "one", "clips": {"test": "dense"}, "depth": 2},
+        "nobody": {"trained_as": "no one"},
+        "chain": {"trained_as": "again"},
+    },
+}
+
+
+def test_what_a_recipe_says_of_a_method_wins_over_the_budget_and_yields_to_the_entry():
+    spec = resolve(SYSTEMS, "one", 0)
+    assert (spec.clips.frames, spec.clips.height) == (8, 64)
+    assert (spec.training.lr, spec.training.epochs) == (0.2, 7)
+    assert spec.options == {"width": 5, "depth": 1}
+
+
+def test_a_model_trained_as_another_differs_from_it_in_what_it_says():
+    one, again = (resolve(SYSTEMS, model, 3) for model in ("one", "again"))
+    assert (again.method, again.training, again.clips.frames) == (one.method, one.training, 8)
+    assert (again.trained_as, one.trained_as) == ("one", "")
+    assert (again.clips.test, again.options) == ("dense", {"width": 5, "depth": 2})
+
+
+@pytest.mark.parametrize(
+    "model, told", [("nobody", "'no one' is none of one, again"), ("chain", "'again' trains nothing itself")]
+)
+def test_a_model_is_trained_as_one_that_trains(model, told):
+    with pytest.raises(InputError, match=f"models.{model}.trained_as: {told}"):
+        resolve(SYSTEMS, model, 0)
+
+
+@pytest.mark.parametrize(
+    "section, told",
+    [
+        ({"training": {"schedule": "exponential", "milestones": [0.2, 0.4]}}, "starts at one, not 2"),
+        ({"training": {"optimiser": "adagrad"}}, "optimiser: 'adagrad' is none of adam, sgd, nesterov"),
+        ({"training": {"batch": "frames"}}, "batch: 'frames' is none of people, cameras, tracklets"),
+        ({"augment": {"scope": "tracklet"}}, "scope: 'tracklet' is none of frame, clip"),
+        ({"trunk": {"last_stride": 3}}, "last_stride: 3 is not at least 1 and at most 2"),
+    ],
+)
+def test_settings_of_the_comparison_systems_are_checked(section, told):
+    with pytest.raises(InputError, match=told):
+        Spec.from_mapping(changed(**section))

@@ -217,3 +217,99 @@ def test_a_spoilt_file_of_published_values_is_refused(tmp_path, line, complaint)
     path.write_text(f"{','.join(tables.PUBLISHED_COLUMNS)}\n1,baseline,mars,mars,mAP,79.4,,x\n{line}\n")
     with pytest.raises(InputError, match=complaint):
         tables.read_published(path)
+
+
+# ---- columns that not all rows have, completed data, costs, protocols ----
+
+
+TWO = [
+    {"train": "synth-mars", "test": "synth-mars", "published_train": "mars", "published_test": "mars"},
+    {"train": "synth-duke", "test": "synth-duke", "models": ["aitl"], "datasets": {"aitl": "synth-duke-completed"}},
+]
+
+
+@pytest.fixture
+def with_two_columns(tmp_path):
+    metrics = write_scores(tmp_path, {"baseline": [0.5, 0.6], "aitl": [0.7, 0.8]})
+    completed = "synth-duke-completed"
+    return metrics + write_scores(tmp_path, {"aitl": [0.2, 0.4]}, train=completed, test=completed)
+
+
+def test_a_row_that_a_column_leaves_out_is_blank_there(with_two_columns):
+    spec = changed(columns=TWO)
+    groups = typeset.groups(spec, made(with_two_columns, spec))
+    assert [group.title for group in groups] == ["synth-mars, rendered", "published (MARS)", "synth-duke, rendered"]
+    baseline, aitl = groups[2].rows
+    assert {cell.text for cell in baseline} == {"—"} and all(cell.run is None for cell in baseline)
+    assert aitl[-1].text == "30.0" and aitl[-1].run == ("aitl", "synth-duke-completed", "synth-duke-completed")
+
+
+def test_a_row_measured_on_other_data_than_its_column_s_is_said_to_be(with_two_columns):
+    spec = changed(columns=TWO)
+    said = " ".join(typeset.notes(spec, made(with_two_columns, spec)))
+    assert "Baseline + AITL is trained and tested on synth-duke-completed." in said
+
+
+def test_gains_are_found_within_a_column_and_need_the_reference_there(with_two_columns):
+    spec = changed(columns=TWO)
+    (gain,) = tables.gains(spec, made(with_two_columns, spec), read_results(with_two_columns))
+    assert gain["who"] == ("aitl", "synth-mars", "synth-mars") and gain["mean"] == pytest.approx(20)
+
+
+def test_a_run_on_the_column_s_own_data_does_not_stand_in_for_the_completed(with_two_columns, tmp_path):
+    spec = changed(columns=TWO)
+    stray = write_metrics(tmp_path, "aitl", 0, 0.9, train="synth-duke", test="synth-duke")
+    with pytest.raises(InputError, match="no column for training on synth-duke"):
+        made([*with_two_columns, stray], spec)
+
+
+def written_cost(folder, model, **cost):
+    path = folder / f"{model}.json"
+    path.write_text(json.dumps({"model": model, "parameters": 24_790_000, "clip_gmac": 16.21, **cost}))
+    return path
+
+
+def test_costs_stand_at_the_end_of_a_row_and_seconds_beside_the_scores(tmp_path):
+    spec = changed(costs=True)
+    metrics = write_scores(tmp_path, {"baseline": [0.5, 0.6], "aitl": [0.7, 0.8]})
+    costs = [written_cost(tmp_path, "baseline"), written_cost(tmp_path, "aitl", clip_gmac=20.537)]
+    tables.make(spec, metrics, PUBLISHED, tmp_path / "table", costs)
+    frame = tables.read(tmp_path / "table.csv")
+    assert frame[["parameters", "GMAC", "seconds_mean"]].to_numpy().tolist() == [[24.79, 16.21, 60], [24.79, 20.54, 60]]
+    groups = typeset.groups(spec, frame)
+    assert groups[0].heads == ("seeds", "R1", "mAP", "s a training") and groups[0].rows[1][-1].text == "60"
+    assert groups[-1].title == typeset.COST and [cell.text for cell in groups[-1].rows[1]] == ["24.79", "20.54"]
+
+
+def test_a_missing_or_torn_cost_is_named(tmp_path):
+    metrics = write_scores(tmp_path, {"baseline": [0.5], "aitl": [0.7]})
+    with pytest.raises(InputError, match="no cost of the model 'aitl'"):
+        tables.make(changed(costs=True), metrics, PUBLISHED, tmp_path / "t", [written_cost(tmp_path, "baseline")])
+    torn = tmp_path / "torn.json"
+    torn.write_text('{"model": "aitl"}')
+    with pytest.raises(InputError, match=r"torn\.json: the key 'parameters' is missing"):
+        tables.make(changed(costs=True), metrics, PUBLISHED, tmp_path / "t", [torn])
+    assert not list(tmp_path.glob("t.*"))
+
+
+def test_published_values_of_several_protocols_say_which(tmp_path):
+    rows = [{"model": "liu", "label": "NVAN"}, {"model": "asta+aitl", "label": "Ours"}]
+    spec = changed(published="3", rows=rows)
+    frame = made(write_scores(tmp_path, {"liu": [0.5], "asta+aitl": [0.6]}), spec)
+    published = typeset.groups(spec, frame)[1]
+    assert published.heads == ("R1", "mAP", "protocol")
+    assert [row[-1].text for row in published.rows] == ["mars-script", "queries-removed"]
+
+
+def test_a_note_of_a_row_stands_under_the_table(tmp_path):
+    spec = changed(rows=[{"model": "baseline", "label": "Baseline", "note": "without flow."}])
+    assert "Baseline: without flow." in typeset.notes(spec, made(write_scores(tmp_path, {"baseline": [0.5]}), spec))
+
+
+def test_recognised_attributes_may_be_quoted_like_scores(tmp_path):
+    metrics = write_scores(tmp_path, {"baseline": [0.5], "aitl": [0.7]})
+    for path in metrics:
+        content = json.loads(path.read_text()) | {"recognition": {"accuracy": 0.87, "F1": 0.72}}
+        path.write_text(json.dumps(content))
+    frame = made(metrics, changed(metrics=["accuracy", "F1"]))
+    assert frame.F1_mean.to_list() == [72, 72] and frame.F1_published.to_list() == ["", ""]

@@ -151,6 +151,79 @@ def test_without_warm_up_the_learning_rate_starts_whole():
     assert training.learning_rate(0, 10, Training(lr=0.5, warmup=0.0)) == 0.5
 
 
+def test_an_exponential_schedule_falls_from_its_milestone_to_the_end():
+    schedule = Training(lr=1.0, warmup=0.0, schedule="exponential", milestones=(0.5,), decay=0.01)
+    rates = [training.learning_rate(step, 10, schedule) for step in range(11)]
+    assert rates == pytest.approx([1] * 5 + [0.01 ** (i / 5) for i in range(6)])
+
+
+# ---- optimiser ----
+
+
+class Two(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.trunk, self.head = torch.nn.Linear(1, 1, bias=False), torch.nn.Linear(1, 1, bias=False)
+
+
+@pytest.mark.parametrize("name, expected", [("adam", "Adam"), ("sgd", "SGD"), ("nesterov", "SGD")])
+def test_the_trunk_s_rate_is_a_share_of_the_rest_s(name, expected):
+    network = Two()
+    optimiser = training.optimiser_of(network, Training(optimiser=name, trunk_rate=0.1, momentum=0.8, weight_decay=0.5))
+    assert type(optimiser).__name__ == expected
+    shares = {weight: group["share"] for group in optimiser.param_groups for weight in group["params"]}
+    assert shares == {network.trunk.weight: 0.1, network.head.weight: 1.0}
+    assert all(group["weight_decay"] == 0.5 for group in optimiser.param_groups)
+    assert all(group.get("momentum", 0.8) == 0.8 for group in optimiser.param_groups)
+    assert all(group.get("nesterov", False) == (name == "nesterov") for group in optimiser.param_groups)
+
+
+def test_a_trunk_with_rate_0_stands_still(world, tmp_path):
+    still = spec(training={"epochs": 1, "trunk_rate": 0.0, "weight_decay": 0.0, "optimiser": "sgd", "lr": 0.1})
+    start = spec(training={"epochs": 0})
+    one, other = train(world, tmp_path / "1", still), train(world, tmp_path / "0", start)
+    changed = differing(one, other)
+    assert "head.classifier.weight" in changed
+    assert not [name for name in changed if name.startswith("trunk.") and name.endswith(("conv1.weight", "bn1.weight"))]
+
+
+# ---- no training, failed training ----
+
+
+def test_no_epochs_leave_the_network_as_it_starts(world, tmp_path):
+    run = train(world, tmp_path, spec(training={"epochs": 0}))
+    assert json.loads((run / "train.json").read_text())["steps"] == 0
+    assert len(history(run)) == 0 and {"epoch", "dvdp", "mAP"} <= set(history(run))
+    with np.load(embed(world, run)) as stored:
+        assert np.isfinite(stored["features"]).all()
+
+
+def collapse_of(history: list[dict], collapsed: dict[str, float]) -> str | None:
+    """What is said of a training with this history, if anything."""
+    method = methods.Method(options=dict, network=None, losses=None, collapsed=lambda options: collapsed)
+    trainer = training.Trainer(spec(), method, {}, None, None, None, None, history=history)
+    try:
+        trainer._refuse_collapse()
+    except InputError as error:
+        return str(error)
+    return None
+
+
+def test_a_training_that_tells_nobody_apart_is_refused():
+    assert "at mean cosine distance 1.0e-05" in collapse_of([{"spread": 1e-5}], {})
+    assert collapse_of([{"spread": 0.4}], {}) is None
+
+
+def test_a_triplet_loss_parked_at_its_value_for_equal_features_is_refused():
+    parked, falling = (
+        [{"spread": 0.4, "triplet": value} for value in values] for values in ([0.693] * 6, [0.693] * 5 + [0.6])
+    )
+    assert "the term `triplet` stands at 0.6930" in collapse_of(parked, {"triplet": math.log(2)})
+    assert collapse_of(falling, {"triplet": math.log(2)}) is None
+    assert collapse_of(parked, {"triplet": 0.3}) is None
+    assert collapse_of(parked[:3], {"triplet": math.log(2)}) is None  # too early to tell
+
+
 # ---- what a training leaves behind ----
 
 
@@ -593,3 +666,72 @@ def test_frames_of_another_size_than_the_dataset_s_are_refused_by_command(world,
     command += ["--dataset", "tiny", "--headline", "queries-removed", "--out", tmp_path]
     assert command_line.main([*map(str, command), "--frame-size", "256x128"]) == 2
     assert "the frame is 64×32 pixels, but every frame of this dataset should be 256×128" in capsys.readouterr().err
+
+
+# ---- tested in another way ----
+
+
+def test_a_model_trained_as_another_takes_its_weights(world, finished, tmp_path):
+    again = spec(model="again", trained_as="asta+aitl", clips={"test": "spread"})
+    again.save(tmp_path / "spec.json")
+    with np.load(embed(world, finished, "tiny-again", spec_path=tmp_path / "spec.json")) as stored:
+        record = json.loads(str(stored["provenance"]))
+        features = stored["features"]
+    with np.load(embed(world, finished)) as stored:
+        assert not np.allclose(features, stored["features"])
+    assert (record["model"], record["trained_as"]) == ("again", "asta+aitl")
+    spec(model="again", trained_as="another").save(tmp_path / "spec.json")
+    with pytest.raises(InputError, match="not the training of 'another' with seed 1"):
+        embed(world, finished, spec_path=tmp_path / "spec.json")
+
+
+# ---- pooling ----
+
+
+@pytest.fixture(scope="module")
+def clips_of_three():
+    """Five clips of three tracklets, in no order: rows, places, embeddings (5, 2)."""
+    rows, places = torch.tensor([2, 0, 2, 1, 2]), torch.tensor([1, 0, 0, 0, 2])
+    return rows, places, torch.tensor([[1.0, -8.0], [2.0, 2.0], [3.0, -4.0], [4.0, 0.0], [5.0, -3.0]])
+
+
+@pytest.mark.parametrize("pool, third", [("mean", [3.0, -5.0]), ("max", [5.0, -3.0])])
+def test_clips_are_pooled_to_one_feature(clips_of_three, pool, third):
+    rows, places, embeddings = clips_of_three
+    pooled = embedding.POOLS[pool](torch.tensor([1, 1, 3]))
+    for part in (slice(0, 2), slice(2, 5)):
+        pooled.add(rows[part], places[part], embeddings[part])
+    assert pooled.value().tolist() == [[2.0, 2.0], [4.0, 0.0], third]
+
+
+def test_all_clips_may_be_kept_those_that_lack_are_nan(clips_of_three):
+    kept = embedding.POOLS["all"](torch.tensor([1, 1, 3]))
+    kept.add(*clips_of_three)
+    assert kept.value().shape == (3, 3, 2)
+    assert kept.value()[2].tolist() == [[3.0, -4.0], [1.0, -8.0], [5.0, -3.0]]
+    assert np.isnan(kept.value()[:2, 1:]).all() and not np.isnan(kept.value()[:2, 0]).any()
+
+
+# ---- attributes ----
+
+
+def test_recognised_attributes_stand_beside_the_annotated_ones(world, finished):
+    tested = world.table[world.table["split"] != "train"]
+    with np.load(embed(world, finished)) as stored:
+        for group, vocabulary in {"irrelevant": IRRELEVANT, "relevant": RELEVANT_MARS}.items():
+            found, true = stored[f"recognised_{group}"], stored[f"annotated_{group}"]
+            assert found.shape == true.shape == (len(tested), len(vocabulary))
+            assert ((found >= 0) & (found < np.array(list(vocabulary.values())))).all()
+            assert (true == tested[list(vocabulary)].fillna(-1).to_numpy(int)).all()
+
+
+def test_the_recognised_class_is_the_one_with_the_highest_mean_logit():
+    known = {"relevant": {"hat": 2, "age": 3}}
+    rows = pd.DataFrame({name: pd.array([0, pd.NA], "Int64") for name in {**IRRELEVANT, **RELEVANT_MARS}})
+    logits = {"relevant": np.array([[0.1, 0.2, 3.0, 1.0, 2.0], [5.0, 0.0, 0.0, 0.0, 9.0]])}
+    vocabulary = {"relevant": dict(RELEVANT_MARS)}
+    assert embedding.recognised(logits, known, rows, "index") == {}  # other attributes than the test set's
+    wide = {"relevant": np.eye(2, sum(RELEVANT_MARS.values()))}
+    found = embedding.recognised(wide, vocabulary, rows, "index")
+    assert found["recognised_relevant"][:, 0].tolist() == [0, 1]
+    assert found["annotated_relevant"][:, 0].tolist() == [0, -1]

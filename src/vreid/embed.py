@@ -57,7 +57,7 @@ class Maximum:
     def add(self, rows: Tensor, places: Tensor, values: Tensor) -> None:
         if self.largest is None:
             self.largest = values.new_full((len(self.counts), values.shape[1]), -torch.inf)
-        self.largest.index_reduce_(0, rows, values, "amax")
+        self.largest.scatter_reduce_(0, rows[:, None].expand_as(values), values, "amax")
 
     def value(self) -> np.ndarray:
         return self.largest.cpu().numpy()
@@ -207,7 +207,7 @@ def _training_tracklets(network, method, spec: Spec, index: Path | None, root: P
 def recognised(
     logits: Mapping[str, np.ndarray], known: Mapping[str, Mapping[str, int]], rows: pd.DataFrame, source: object
 ) -> dict[str, np.ndarray]:
-    """Arrays `recognised_<group>`, `annotated_<group>` (N, attributes) of the groups that test set and network share."""
+    """`recognised_<group>`, `annotated_<group>` (N, attributes) of the groups that both test set and network know."""
     if not logits or set(rows) == set(COLUMNS):
         return {}
     vocabulary, arrays = vocabulary_of(rows.columns, source), {}

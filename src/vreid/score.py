@@ -94,7 +94,8 @@ def read_features(path: str | Path) -> tuple[dict[str, np.ndarray], dict]:
 def _fault(arrays: Mapping[str, np.ndarray], provenance: object) -> str | None:
     features, splits = arrays["features"], arrays["splits"]
     if features.ndim not in (2, 3) or not np.issubdtype(features.dtype, np.floating):
-        return f"features are {features.shape} {features.dtype}, not floating-point (tracklets, channels) or (tracklets, clips, channels)"
+        wanted = "floating-point (tracklets, channels) or (tracklets, clips, channels)"
+        return f"features are {features.shape} {features.dtype}, not {wanted}"
     for name in LABELS:
         if arrays[name].shape != (len(features),):
             return f"{name} are {arrays[name].shape}, not one for each of the {len(features)} features"

@@ -7,10 +7,11 @@ A table's spec is plain data from the configuration:
      "columns": [{"train": "synth-mars", "test": "synth-mars",
                   "published_train": "mars", "published_test": "mars"}]}
 
-A column with `models` is filled in the rows of these models alone; its `datasets` names, by model, what is trained and
-tested on instead (VRSTC's completed frames). With `costs` the table says what a model costs. `published` names the table in the file of published values; a row may name its row there with `published`, or
-its model does. A column without `published_test` gets no published values beside it. `seeds`, of the table or
-of a row, are the seeds that must be there; by default every row must have all the seeds that any row has.
+A column with `models` is filled in the rows of these models alone; its `datasets` names, by model, what is trained
+and tested on instead (VRSTC's completed frames). With `costs` the table says what a model costs. `published` names the
+table in the file of published values; a row may name its row there with `published`, or its model does. A column
+without `published_test` gets no published values beside it. `seeds`, of the table or of a row, are the seeds that must
+be there; by default every row must have all the seeds that any row has.
 """
 
 import math

@@ -1,0 +1,47 @@
+"""What a model costs, counted on the meta device."""
+
+import json
+
+import pytest
+
+from vreid import __main__ as command_line
+from vreid.cost import cost
+from vreid.spec import Spec
+
+FULL = {"streams": ["reid", "irrelevant", "relevant"], "losses": ["softmax", "triplet", "attributes", "aitl"]}
+
+
+def spec(**changes) -> Spec:
+    return Spec.from_mapping({"model": "m", "seed": 0, "trunk": {"weights": "none"}, **changes})
+
+
+def test_the_baseline_costs_what_its_trunk_does():
+    found = cost(spec(), people=625, tracklet_frames=56)
+    assert (found.clip_frames, found.tracklet_clips) == (4, 14)
+    assert found.clip_gmac == pytest.approx(16.21, abs=0.01)
+    assert found.tracklet_gmac == pytest.approx(14 * found.clip_gmac)
+    trunk, neck, classifier = 23_508_032, 2 * 2048, 2048 * 625
+    assert found.parameters == trunk + neck + classifier
+
+
+def test_the_streams_of_the_full_model_add_a_quarter():
+    assert cost(spec(options=FULL), 625, 56).clip_gmac == pytest.approx(20.54, abs=0.02)
+
+
+def test_a_method_that_tests_one_clip_of_a_tracklet_pays_for_one():
+    found = cost(spec(clips={"frames": 8, "test": "chunks"}), 625, 56)
+    assert (found.tracklet_clips, found.tracklet_gmac) == (1, found.clip_gmac)
+
+
+def test_a_whole_tracklet_is_counted_at_its_length():
+    found = cost(spec(clips={"test": "whole"}), 625, 56)
+    assert found.tracklet_clips == 1
+    assert found.tracklet_gmac == pytest.approx(14 * found.clip_gmac, rel=1e-3)
+
+
+def test_the_verb_writes_what_tables_read(tmp_path):
+    out = tmp_path / "m.json"
+    arguments = ["--spec", json.dumps({"model": "m", "seed": 0, "trunk": {"weights": "none"}})]
+    arguments += ["--people", "625", "--tracklet-frames", "56", "--out", str(out)]
+    assert command_line.main(["cost", *arguments]) == 0
+    assert json.loads(out.read_text())["model"] == "m"
