@@ -16,6 +16,10 @@ from vreid.provenance import code_digest
 from vreid.spec import canonical, resolve
 from vreid.tables import places
 
+# An overlay takes an entry away by saying that it is null.
+for section in ("datasets", "recipes", "models", "tables"):
+    config[section] = {name: entry for name, entry in config[section].items() if entry is not None}
+
 try:
     validate(config, "../schemas/config.schema.yaml")
 except WorkflowError as error:  # which would print hundreds of lines of schema around the one that matters
