@@ -76,6 +76,7 @@ def embed(a: argparse.Namespace) -> None:
         workers=a.workers,
         train_index=a.train_index,
         train_root=a.train_root,
+        train_stored_size=a.train_frame_size,
     )
 
 
@@ -184,6 +185,7 @@ VERBS: dict[Callable[[argparse.Namespace], None], list[Option]] = {
         ("--weights", {"type": Path, "required": True, "help": "weights.pt of the run"}),
         ("--train-index", {"type": Path, "help": "tracklets of the training dataset, for a metric learned on them"}),
         ("--train-root", {"type": Path, "help": "the training dataset's folder"}),
+        ("--train-frame-size", {"type": pixels, "metavar": "HxW", "help": "--frame-size of the training dataset"}),
         ("--rendered", {"action": "store_true", "help": "the dataset is rendered, not filmed"}),
     ],
     score: [

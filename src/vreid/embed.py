@@ -102,7 +102,7 @@ def features(
     batches = clips.EmbeddingBatches(table["frames"], reader, spec.clips, choose, most)
     bar = Progress(progress, len(batches)) if progress else None
     counts = torch.from_numpy(batches.counts).to(device())
-    pool, pooled = POOLS[method.pool](counts), {}
+    pool, pooled = POOLS[method.pooling(spec)](counts), {}
     network.eval()
     for batch in clips.load(batches, workers):
         with autocast(spec.training.precision):
@@ -137,6 +137,7 @@ def embed(
     workers: int = 0,
     train_index: Path | None = None,
     train_root: Path | None = None,
+    train_stored_size: tuple[int, int] | None = None,
 ) -> None:
     """Write features.npz: features (N, …), pids, camids, tracklets, splits (N), provenance (a JSON text).
 
@@ -155,7 +156,8 @@ def embed(
     found = features(network, method, rows, reader, spec, spec.clips.test_clips, workers, f"embed {dataset}")
     stored = found.features
     if method.finish:
-        training = partial(_training_tracklets, network, method, spec, train_index, train_root, workers)
+        source = train_index, train_root, train_stored_size
+        training = partial(_training_tracklets, network, method, spec, *source, workers)
         stored = method.finish(stored, options, training)
     record = {
         **trained,
@@ -193,13 +195,23 @@ def load_network(spec: Spec, weights_path: Path, trained: Mapping) -> tuple[meth
     return method, options, network.to(device(), memory_format=torch.channels_last)
 
 
-def _training_tracklets(network, method, spec: Spec, index: Path | None, root: Path | None, workers: int):
+def _training_tracklets(
+    network: nn.Module,
+    method: methods.Method,
+    spec: Spec,
+    index: Path | None,
+    root: Path | None,
+    stored_size: tuple[int, int] | None,
+    workers: int,
+) -> methods.Tracklets:
     """The Tracklets of the train split of the dataset that the network was trained on."""
     if not (index and root):
-        raise InputError(f"models.{spec.model}: its metric is learned on the training tracklets; give --train-index")
+        raise InputError(
+            f"models.{spec.model}: its metric is learned on the training tracklets; give --train-index and --train-root"
+        )
     rows = read_tracklets(index)
     rows = rows[rows["split"] == "train"].reset_index(drop=True)
-    reader = FrameReader(root, spec.clips.height, spec.clips.width)
+    reader = FrameReader(root, spec.clips.height, spec.clips.width, stored_size)
     found = features(network, method, rows, reader, spec, spec.clips.test_clips, workers, "embed the train split")
     return methods.Tracklets(found.features, rows["pid"].to_numpy(), rows["camid"].to_numpy())
 

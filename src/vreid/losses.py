@@ -102,6 +102,18 @@ def soft_batch_hard_triplet(distances: Tensor, pids: Tensor) -> Tensor:
     return F.softplus(_hardest_gap(distances, pids)).mean()
 
 
+def margin_sample_mining(distances: Tensor, pids: Tensor, margin: float = 0.6) -> Tensor:
+    """[margin + farthest pair of one person − nearest pair of two people]₊ of the whole batch (Xiao et al. 2017).
+
+    The two pairs need not share an anchor, and they alone get a gradient: of equal ones, one is taken. A clip is a
+    pair with itself at distance ~0, as in `batch_hard_triplet`; a batch with one person has loss 0.
+    """
+    same = pids[:, None] == pids[None, :]
+    positive = distances.masked_fill(~same, -torch.inf).flatten().max(0).values  # without (0), ties would share
+    negative = distances.masked_fill(same, torch.inf).flatten().min(0).values
+    return F.relu(margin + positive - negative)
+
+
 def itl(distances: Tensor, pids: Tensor) -> Tensor:
     """Identity-hard Triplet Loss (Table 1): pairs chosen by feature distance, so that it minimises Eq. 1 itself."""
     return dvdp(distances, pids)

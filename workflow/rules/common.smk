@@ -125,6 +125,6 @@ def manifest_option(name):
     return f"--manifest {source_files(name)}" if "render" in DATASETS[name] else ""
 
 
-def frame_size(dataset):
+def frame_size(dataset, option="--frame-size"):
     size = DATASETS[dataset].get("frame_size")
-    return f"--frame-size {size[0]}x{size[1]}" if size else ""
+    return f"{option} {size[0]}x{size[1]}" if size else ""

@@ -7,6 +7,7 @@ rule embed:
         spec=f"{RUN}/spec.json",
         index="results/index/{dataset}/annotated.csv.gz",
         source=lambda w: source_files(w.dataset),
+        train_index="results/index/{train}/annotated.csv.gz",  # for a metric learned on its tracklets
     output:
         f"{RUN}/{{dataset}}/features.npz",
     log:
@@ -24,11 +25,14 @@ rule embed:
     params:
         root=lambda w: DATASETS[w.dataset]["root"],
         frame_size=lambda w: frame_size(w.dataset),
+        train_root=lambda w: DATASETS[w.train]["root"],
+        train_frame_size=lambda w: frame_size(w.train, "--train-frame-size"),
         rendered=lambda w: "--rendered" if "render" in DATASETS[w.dataset] else "",
         code=method_code,
     shell:
         "python -m vreid embed --spec {input.spec:q} --weights {input.weights:q} --index {input.index:q}"
         " --root {params.root:q} --dataset {wildcards.dataset} {params.frame_size} {params.rendered}"
+        " --train-index {input.train_index:q} --train-root {params.train_root:q} {params.train_frame_size}"
         " --out {output:q} --workers {resources.loaders} 2>&1 | tee {log}"
 
 

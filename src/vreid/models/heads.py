@@ -19,3 +19,18 @@ class BNNeck(nn.Module):
     def forward(self, feature: Tensor) -> tuple[Tensor, Tensor]:
         embedding = self.norm(feature)
         return embedding, self.classifier(embedding)
+
+
+class Classifier(nn.Module):
+    """No neck: a linear classifier, after dropout if any, of the feature, which is compared as it is.
+
+    Features (B, D) → embeddings (B, D), identity logits (B, people).
+    """
+
+    def __init__(self, channels: int, people: int, dropout: float = 0.0):
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = nn.Linear(channels, people)
+
+    def forward(self, feature: Tensor) -> tuple[Tensor, Tensor]:
+        return feature, self.classifier(self.dropout(feature))

@@ -27,7 +27,7 @@ class Outputs(NamedTuple):
 
     feature: Tensor  # (B, D) before the neck: what metric losses and DVDP are measured on
     embedding: Tensor  # (B, D) after the neck: what tracklets are compared by
-    logits: Tensor  # (B, people) of the identity classifier
+    logits: Tensor | None  # (B, people) of the identity classifier; None of a network that has none
     attributes: Mapping[str, Tensor] = {}  # group → (B, outputs of the group), logits
     attention: Mapping[str, Tensor] = {}  # stream → (B, T, h, w) in [0, 1]
     extra: Mapping[str, Tensor] = {}  # whatever else the method's own losses need
@@ -63,7 +63,8 @@ class Tracklets(NamedTuple):
 class Method:
     """See the module's text. `options` is the frozen dataclass of the method's own settings.
 
-    pool: the mean or the maximum over a tracklet's clips, or `all` of them: features (N, clips, D), filled up with NaN.
+    pool: the `mean` or the `max` over a tracklet's clips, or `all` of them: features (N, clips, D), filled up with
+        NaN; where an option decides, options → one of these.
     finish: (features, options, training) → the features that are stored; `training()` gives the Tracklets of the
         train split, before they are finished. In mid-training `training` is None: nothing is fitted to it then.
     parameters: (network, options) → what the distance needs beside features, as arrays by name.
@@ -77,7 +78,7 @@ class Method:
     losses: Callable[[Outputs, Labels, Any], dict[str, Tensor]]
     train_clips: str = "successive"
     test_clips: str = "dense"
-    pool: str = "mean"
+    pool: str | Callable[[Any], str] = "mean"
     finish: Callable[[np.ndarray, Any, Callable[[], Tracklets] | None], np.ndarray] | None = None
     distance: str = "cosine"
     parameters: Callable[[nn.Module, Any], Mapping[str, np.ndarray]] = lambda network, options: {}
@@ -87,6 +88,10 @@ class Method:
     def settings(self, spec: run_spec.Spec) -> Any:
         """The method's options of one run, checked against its dataclass."""
         return run_spec.build(self.options, spec.options, f"models.{spec.model}")
+
+    def pooling(self, spec: run_spec.Spec) -> str:
+        """The name of one run's pool."""
+        return self.pool if isinstance(self.pool, str) else self.pool(self.settings(spec))
 
 
 def need_attributes(population: Population, groups: Iterable[str], spec: run_spec.Spec) -> None:
