@@ -93,6 +93,20 @@ def naive_bce(logits, targets, annotated):
     return sum(terms) / len(terms) if terms else logits.sum() * 0
 
 
+def naive_cross_entropy(logits, targets, annotated, classes):
+    """Of each attribute, from the probabilities of its own classes."""
+    found, start = {}, 0
+    for name, width in classes.items():
+        terms = []
+        for row, wanted, known in zip(logits, targets, annotated):
+            scores = [output.exp() for output in row[start : start + width]]
+            right = wanted[start : start + width].argmax()
+            terms += [-(scores[right] / sum(scores)).log()] if known else []
+        found[name] = sum(terms) / len(terms) if terms else logits.sum() * 0
+        start += width
+    return found
+
+
 def assert_same_value_and_gradient(ours, naive, *inputs):
     assert_close(ours, naive, rtol=1e-4, atol=1e-6)
     for mine, theirs in zip(gradients(ours, inputs), gradients(naive, inputs)):
@@ -301,6 +315,56 @@ def test_no_gradient_reaches_the_attribute_distances():
     to_features, to_attributes = torch.autograd.grad(loss, [features, attributes], allow_unused=True)
     assert to_features.abs().sum() > 0
     assert to_attributes is None
+
+
+# ---- attributes of several classes ----
+
+ATTRIBUTES = {"motion": 3, "hat": 2, "age": 4}
+
+
+def recognised(annotated, seed=0):
+    """Logits that want a gradient, one-hot targets of clips, and which of them are annotated."""
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(len(annotated), 9, generator=generator, requires_grad=True)
+    classes = [torch.randint(n, (len(annotated),), generator=generator) for n in ATTRIBUTES.values()]
+    onehot = [torch.nn.functional.one_hot(own, n) for own, n in zip(classes, ATTRIBUTES.values())]
+    known = torch.tensor(annotated)
+    return logits, torch.cat(onehot, dim=1).float() * known[:, None], known
+
+
+@pytest.mark.parametrize("annotated", [[True] * 5, [True, False, True, False], [False, True], [False, False]])
+def test_each_attribute_has_the_cross_entropy_of_its_own_classes_over_annotated_clips(annotated):
+    logits, targets, known = recognised(annotated)
+    ours = losses.attribute_cross_entropy(logits, targets, known, ATTRIBUTES)
+    naive = naive_cross_entropy(logits, targets, known, ATTRIBUTES)
+    assert list(ours) == list(ATTRIBUTES)
+    for name, value in ours.items():
+        assert_same_value_and_gradient(value, naive[name], logits)
+
+
+def test_the_cross_entropy_of_a_uniform_prediction_is_the_log_of_the_number_of_classes():
+    _, targets, known = recognised([True, True])
+    found = losses.attribute_cross_entropy(torch.full((2, 9), 7.0), targets, known, ATTRIBUTES)
+    assert found == {name: pytest.approx(math.log(n)) for name, n in ATTRIBUTES.items()}
+
+
+def test_an_unannotated_clip_changes_no_attribute_s_cross_entropy():
+    logits, targets, known = recognised([True, False, True])
+    spoilt = torch.where(known[:, None], targets, 1.0)
+    found = losses.attribute_cross_entropy(logits, spoilt, known, ATTRIBUTES)
+    alone = losses.attribute_cross_entropy(logits[known], targets[known], known[known], ATTRIBUTES)
+    for name, value in found.items():
+        assert_close(value, alone[name])
+        assert gradients(value, [logits])[0][1].abs().sum() == 0
+
+
+def test_an_attribute_that_nothing_recognises_spoils_no_other():
+    logits, targets, known = recognised([True, True, False])
+    blank = torch.cat([logits[:, :3], torch.full((3, 2), torch.nan), logits[:, 5:]], dim=1)
+    found = losses.attribute_cross_entropy(blank, targets, known, ATTRIBUTES)
+    whole = losses.attribute_cross_entropy(logits, targets, known, ATTRIBUTES)
+    assert found["hat"].isnan()
+    assert_same_value_and_gradient(found["motion"] + found["age"], whole["motion"] + whole["age"], logits)
 
 
 # ---- batches that divide by nothing ----

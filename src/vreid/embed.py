@@ -219,7 +219,11 @@ def _training_tracklets(
 def recognised(
     logits: Mapping[str, np.ndarray], known: Mapping[str, Mapping[str, int]], rows: pd.DataFrame, source: object
 ) -> dict[str, np.ndarray]:
-    """`recognised_<group>`, `annotated_<group>` (N, attributes) of the groups that both test set and network know."""
+    """`recognised_<group>`, `annotated_<group>` (N, attributes) of the groups that both test set and network know.
+
+    The recognised class of an attribute is the largest of its logits, -1 where they are NaN: the network has no head
+    for it.
+    """
     if not logits or set(rows) == set(COLUMNS):
         return {}
     vocabulary, arrays = vocabulary_of(rows.columns, source), {}
@@ -227,7 +231,8 @@ def recognised(
         if vocabulary.group(group) != known[group]:
             continue  # the relevant attributes of MARS and Duke differ
         ends = np.cumsum(list(known[group].values()))[:-1]
-        arrays[f"recognised_{group}"] = np.stack([part.argmax(1) for part in np.split(values, ends, axis=1)], axis=1)
+        classes = [np.where(np.isnan(part).any(1), -1, part.argmax(1)) for part in np.split(values, ends, axis=1)]
+        arrays[f"recognised_{group}"] = np.stack(classes, axis=1)
         arrays[f"annotated_{group}"] = rows[list(known[group])].fillna(-1).to_numpy(np.int64)
     return arrays
 

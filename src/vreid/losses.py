@@ -5,6 +5,7 @@ A batch holds P people with K clips each. A clip has a Re-ID feature f (B, D), a
 over attribute predictions. Nothing here loops over anchors or waits for the device.
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -131,3 +132,19 @@ def attribute_bce(logits: Tensor, targets: Tensor, annotated: Tensor) -> Tensor:
     """L_BCE of one stream: mean over annotated clips and outputs; (B, A) logits, one-hot (B, A) targets, (B,) mask."""
     per_clip = F.binary_cross_entropy_with_logits(logits.float(), targets, reduction="none").mean(1)
     return torch.where(annotated, per_clip, 0.0).sum() / annotated.sum().clamp(min=1)
+
+
+def attribute_cross_entropy(
+    logits: Tensor, targets: Tensor, annotated: Tensor, classes: Mapping[str, int]
+) -> dict[str, Tensor]:
+    """Cross-entropy of each attribute of a group over its own classes: attribute → mean over annotated clips.
+
+    Logits and one-hot targets (B, outputs) hold the attributes of `classes` (attribute → number of classes) side by
+    side in its order; annotated (B,). 0 where no clip is annotated. One attribute's logits reach no other's term.
+    """
+    widths, count = list(classes.values()), annotated.sum().clamp(min=1)
+    found = {}
+    for name, own, wanted in zip(classes, logits.float().split(widths, 1), targets.split(widths, 1)):
+        per_clip = -(wanted * own.log_softmax(1)).sum(1)
+        found[name] = torch.where(annotated, per_clip, 0.0).sum() / count
+    return found

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from vreid import provenance
+from vreid.data.attributes import QUALITY
 from vreid.errors import InputError
 from vreid.files import written_whole
 from vreid.metrics import DISTANCES, JUNK, PROTOCOLS, attribute_scores, evaluate_features
@@ -20,16 +21,6 @@ from vreid.metrics import DISTANCES, JUNK, PROTOCOLS, attribute_scores, evaluate
 LABELS = ("pids", "camids", "tracklets", "splits")
 SPLITS = ("query", "gallery", "junk")
 OPTIONAL = ("distance_", "recognised_", "annotated_")  # beginnings of the names of arrays that need not be there
-# What annotators mean by quality is no attribute of a person, and stays out of the mean (Chen et al. 2019).
-QUALITY = {
-    "occlusion",
-    "cut-out",
-    "multi-person",
-    "background-dominant",
-    "target-change",
-    "target-miss",
-    "wrong-target",
-}
 MEND = "embed the test set again"
 
 
@@ -40,8 +31,9 @@ def score(features_path: str | Path, headline: str, out_json: str | Path, out_pe
 
     `out_json` gets `headline`, `protocols` (mAP and R1 to R20 as fractions, the numbers of queries, of
     queries with a match, and of ranked gallery tracklets), `attributes` (group → attribute → accuracy and macro F1,
-    of features that hold recognised classes) with their means in `recognition`, and `provenance`, that of the features
-    with `score_seconds`. `out_per_query` (CSV.gz) gets protocol, pid, camid, tracklet, average_precision and
+    of features that hold recognised classes), `recognition` (their means over the `attributes` that do not speak of a
+    tracklet's quality, as in Chen et al. 2019), and `provenance`, that of the features with `score_seconds`.
+    `out_per_query` (CSV.gz) gets protocol, pid, camid, tracklet, average_precision and
     first_match_rank, the last two blank where a query has no match. Bad input: InputError, nothing written.
     """
     names = [protocol.name for protocol in PROTOCOLS]
@@ -94,8 +86,8 @@ def read_features(path: str | Path) -> tuple[dict[str, np.ndarray], dict]:
 def _fault(arrays: Mapping[str, np.ndarray], provenance: object) -> str | None:
     features, splits = arrays["features"], arrays["splits"]
     if features.ndim not in (2, 3) or not np.issubdtype(features.dtype, np.floating):
-        wanted = "floating-point (tracklets, channels) or (tracklets, clips, channels)"
-        return f"features are {features.shape} {features.dtype}, not {wanted}"
+        shapes = "(tracklets, channels) or (tracklets, clips, channels)"
+        return f"features are {features.shape} {features.dtype}, not floating-point {shapes}"
     for name in LABELS:
         if arrays[name].shape != (len(features),):
             return f"{name} are {arrays[name].shape}, not one for each of the {len(features)} features"
@@ -119,6 +111,25 @@ def _fault(arrays: Mapping[str, np.ndarray], provenance: object) -> str | None:
         row = (~np.isfinite(first).all(axis=1)).argmax()
         who = f"pid {arrays['pids'][row]}, tracklet {arrays['tracklets'][row]}"
         return f"the feature in row {row} ({who}) is not finite"
+    return _attribute_fault(arrays, provenance.get("attributes"), len(features))
+
+
+def _attribute_fault(arrays: Mapping[str, np.ndarray], known: object, rows: int) -> str | None:
+    """What is wrong with the recognised and the annotated classes; `known` is group → attribute → number of classes."""
+    recognised, annotated = _named(arrays, "recognised_"), _named(arrays, "annotated_")
+    if torn := recognised.keys() ^ annotated.keys():
+        return f"of the attributes {min(torn)!r} only the recognised or only the annotated classes are there"
+    for group in recognised:
+        if not isinstance(known, dict) or not isinstance(known.get(group), dict):
+            return f"the provenance does not say what the attributes {group!r} are"
+        most = np.array(list(known[group].values())) - 1
+        for name, classes in {f"recognised_{group}": recognised[group], f"annotated_{group}": annotated[group]}.items():
+            if classes.shape != (rows, len(most)) or not np.issubdtype(classes.dtype, np.integer):
+                return f"{name} are {classes.shape} {classes.dtype}, not integers ({rows}, {len(most)})"
+            if ((classes < -1) | (classes > most)).any():
+                return f"{name} hold a class that its attribute has not"
+        if ((recognised[group] < 0).any(axis=0) != (recognised[group] < 0).all(axis=0)).any():
+            return f"recognised_{group} lack the classes of some tracklets, but not of all"
     return None
 
 
@@ -127,17 +138,19 @@ def _named(arrays: Mapping[str, np.ndarray], beginning: str) -> dict[str, np.nda
 
 
 def _attributes(arrays: Mapping[str, np.ndarray], origin: Mapping) -> dict:
-    """Scores of each recognised attribute that any tracklet is annotated with, and the means over them."""
+    """Scores of each attribute that the network recognises and any tracklet is annotated with, and their means."""
     found: dict[str, dict[str, dict[str, float]]] = {}
     annotated = _named(arrays, "annotated_")
     for group, recognised in _named(arrays, "recognised_").items():
         columns = zip(origin["attributes"][group], recognised.T, annotated[group].T)
-        found[group] = {name: attribute_scores(said, true) for name, said, true in columns if (true >= 0).any()}
-    kept = [score for group in found.values() for name, score in group.items() if name not in QUALITY]
-    if not kept:
-        return {}
-    means = {key: float(np.mean([score[key] for score in kept])) for key in ("accuracy", "F1", "majority")}
-    return {"attributes": found, "recognition": means}
+        known = [(name, said, true) for name, said, true in columns if said.min() >= 0 and true.max() >= 0]
+        if known:
+            found[group] = {name: attribute_scores(said, true) for name, said, true in known}
+    metrics: dict = {"attributes": found} if found else {}
+    if kept := [score for group in found.values() for name, score in group.items() if name not in QUALITY]:
+        means = {key: float(np.mean([score[key] for score in kept])) for key in ("accuracy", "F1", "majority")}
+        metrics["recognition"] = means | {"num_attributes": len(kept)}
+    return metrics
 
 
 def _per_query(protocol: str, queries: Mapping[str, np.ndarray], result: Mapping) -> pd.DataFrame:

@@ -79,7 +79,7 @@ class TrainingData:
     def labels(self, tracklets: Tensor) -> methods.Labels:
         rows = tracklets.to(device())
         chosen = {group: (targets[rows], annotated[rows]) for group, (targets, annotated) in self.attributes.items()}
-        return methods.Labels(self.pids[rows], chosen)
+        return methods.Labels(self.pids[rows], chosen, self.population.attributes)
 
 
 @dataclass

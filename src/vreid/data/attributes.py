@@ -49,6 +49,16 @@ RELEVANT_DUKE = {
     "bottom color": 8,
     "top color": 9,
 }
+# What these seven say is how well a tracklet was cut out of its video, not what its person looks like or does.
+QUALITY = (
+    "occlusion",
+    "cut-out",
+    "multi-person",
+    "background-dominant",
+    "target-change",
+    "target-miss",
+    "wrong-target",
+)
 SPELLINGS = {"muti-person": "multi-person"}  # as the annotation of DukeMTMC-VideoReID writes it
 ID_COLUMNS = {"person_id": "pid", "camera_id": "camid", "tracklets_id": "tracklet"}
 GROUPS = ("irrelevant", "relevant")

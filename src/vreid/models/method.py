@@ -28,7 +28,7 @@ class Outputs(NamedTuple):
     feature: Tensor  # (B, D) before the neck: what metric losses and DVDP are measured on
     embedding: Tensor  # (B, D) after the neck: what tracklets are compared by
     logits: Tensor | None  # (B, people) of the identity classifier; None of a network that has none
-    attributes: Mapping[str, Tensor] = {}  # group → (B, outputs of the group), logits
+    attributes: Mapping[str, Tensor] = {}  # group → (B, outputs of the group), logits; NaN where nothing recognises
     attention: Mapping[str, Tensor] = {}  # stream → (B, T, h, w) in [0, 1]
     extra: Mapping[str, Tensor] = {}  # whatever else the method's own losses need
 
@@ -38,6 +38,7 @@ class Labels(NamedTuple):
 
     pids: Tensor  # (B,) index of the person among the training people
     attributes: Mapping[str, tuple[Tensor, Tensor]]  # group → one-hot targets (B, outputs), annotated (B,)
+    classes: Mapping[str, Mapping[str, int]] = {}  # group → attribute → number of its classes, as of the Population
 
 
 class Population(NamedTuple):
