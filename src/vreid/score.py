@@ -63,7 +63,9 @@ def score(features_path: str | Path, headline: str, out_json: str | Path, out_pe
 
 
 def read_features(path: str | Path) -> tuple[dict[str, np.ndarray], dict]:
-    """The arrays of a `features.npz` (features (N, D) finite, and its labels (N,)) and its provenance.
+    """The arrays of a `features.npz` (features, their labels (N,), and what belongs to them) and its provenance.
+
+    Features are (N, D), or (N, clips, D) where a tracklet may lack clips, but the first; those are NaN throughout.
 
     Raises InputError, naming the file and the mend, where the file or anything in it is missing or unsound.
     """
@@ -88,6 +90,8 @@ def _fault(arrays: Mapping[str, np.ndarray], provenance: object) -> str | None:
     if features.ndim not in (2, 3) or not np.issubdtype(features.dtype, np.floating):
         shapes = "(tracklets, channels) or (tracklets, clips, channels)"
         return f"features are {features.shape} {features.dtype}, not floating-point {shapes}"
+    if not features.size:
+        return f"features are {features.shape}, which is nothing"
     for name in LABELS:
         if arrays[name].shape != (len(features),):
             return f"{name} are {arrays[name].shape}, not one for each of the {len(features)} features"
@@ -105,13 +109,11 @@ def _fault(arrays: Mapping[str, np.ndarray], provenance: object) -> str | None:
         row = misplaced.argmax()
         where = f"row {row} has pid {arrays['pids'][row]} in the split {str(splits[row])!r}"
         return f"{where} (junk, and junk alone, has pid -1; queries have a pid from 1)"
-    # The extremes are NaN or infinite if anything is, and take no memory. Of several clips, those lacking are NaN.
-    first = features if features.ndim == 2 else features[:, 0]
-    if not np.isfinite([first.min(initial=0), first.max(initial=0)]).all():
-        row = (~np.isfinite(first).all(axis=1)).argmax()
+    if (row := _first_unsound(features)) is not None:
         who = f"pid {arrays['pids'][row]}, tracklet {arrays['tracklets'][row]}"
         return f"the feature in row {row} ({who}) is not finite"
-    return _attribute_fault(arrays, provenance.get("attributes"), len(features))
+    misfit = _misfit(provenance["distance"], features[:1], _named(arrays, "distance_"))
+    return misfit or _attribute_fault(arrays, provenance.get("attributes"), len(features))
 
 
 def _attribute_fault(arrays: Mapping[str, np.ndarray], known: object, rows: int) -> str | None:
@@ -130,6 +132,32 @@ def _attribute_fault(arrays: Mapping[str, np.ndarray], known: object, rows: int)
                 return f"{name} hold a class that its attribute has not"
         if ((recognised[group] < 0).any(axis=0) != (recognised[group] < 0).all(axis=0)).any():
             return f"recognised_{group} lack the classes of some tracklets, but not of all"
+    return None
+
+
+def _first_unsound(features: np.ndarray) -> int | None:
+    """The first row with a value that is not finite, other than those of clips that are missing."""
+    clips = features if features.ndim == 3 else features[:, None]
+    # The extremes are NaN or infinite if anything is, and take no memory.
+    whole = np.isfinite(clips.min(axis=-1)) & np.isfinite(clips.max(axis=-1))
+    missing = np.isnan(np.fmax.reduce(clips, axis=-1))  # all is NaN
+    missing[:, 0] = False
+    rows = np.flatnonzero(~(whole | missing).all(axis=1))
+    return int(rows[0]) if len(rows) else None
+
+
+def _misfit(distance: str, features: np.ndarray, parameters: Mapping[str, np.ndarray]) -> str | None:
+    """What is wrong with the parameters of a distance, found by measuring one tracklet (1, …) against itself."""
+    for name, value in parameters.items():
+        if np.issubdtype(value.dtype, np.floating) and not np.isfinite(value).all():
+            return f"the parameter {name!r} of the distance {distance!r} is not finite"
+    try:
+        found = DISTANCES[distance](features, features, **parameters)
+    except (TypeError, ValueError) as error:
+        given = ", ".join(sorted(parameters)) or "none"
+        return f"the distance {distance!r} does not work with its stored parameters ({given}): {error}"
+    if found.shape != (1, 1):
+        return f"the distance {distance!r} is not one of features {features.shape[1:]} a tracklet"
     return None
 
 
