@@ -143,7 +143,7 @@ def peak_bytes(block, positions: int, folder, backend=None) -> int:
 
 
 def test_the_map_of_all_positions_is_never_held(tmp_path):
-    """By default, not only when the fused kernel is asked for. The plain one, beside it, shows that it would be seen."""
+    """By default, not only when the fused kernel is asked for; the plain one shows that it would be seen."""
     block = opened(16).train()
     assert peak_bytes(block, 2048, tmp_path, SDPBackend.MATH) > 2 * map_bytes(2048)
     half, whole = peak_bytes(block, 2048, tmp_path), peak_bytes(block, 4096, tmp_path)
