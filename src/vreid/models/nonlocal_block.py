@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -79,3 +80,32 @@ def attend_everywhere(attention: NonLocal, maps: Tensor) -> Tensor:
     _, t, _, h, w = maps.shape
     positions = maps.movedim(2, -1).flatten(1, 3)  # (B, T·h·w, C)
     return attention(positions).unflatten(1, (t, h, w)).movedim(-1, 2)
+
+
+def attend_stripes(attention: NonLocal, maps: Tensor, stripes: int = 16) -> Tensor:
+    """The means of horizontal stripes attend to each other (STE-NVAN): (B, T, C, h, w) → the same, refined.
+
+    What the block adds to a stripe of a frame is added to each of its positions. A map of fewer rows than `stripes` has
+    a stripe a row; where the rows cannot be dealt out evenly, stripes overlap by one.
+    """
+    b, t, _, h, _ = maps.shape
+    count = min(stripes, h)
+    means = F.adaptive_avg_pool2d(maps.flatten(0, 1), (count, 1))[..., 0].unflatten(0, (b, t))  # (B, T, C, stripes)
+    added = attention.attended(means.movedim(2, -1).flatten(1, 2)).unflatten(1, (t, count)).movedim(-1, 2)
+    stripe_of_row = torch.arange(h, device=maps.device) * count // h
+    return maps + added.index_select(3, stripe_of_row)[..., None]
+
+
+def within_pairs(attend: Callable) -> Callable:
+    """`attend`, but each two successive frames among themselves; T must be even."""
+
+    def attend_pairs(attention: NonLocal, maps: Tensor) -> Tensor:
+        pairs = maps.unflatten(1, (-1, 2)).flatten(0, 1)  # (B·T/2, 2, C, h, w)
+        return attend(attention, pairs).unflatten(0, (len(maps), -1)).flatten(1, 2)
+
+    return attend_pairs
+
+
+def pair_maximum(maps: Tensor) -> Tensor:
+    """Element-wise maximum of each two successive frames: (B, T, C, h, w) → (B, T/2, C, h, w); T must be even."""
+    return torch.maximum(*maps.unflatten(1, (-1, 2)).unbind(2))
