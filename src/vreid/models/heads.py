@@ -19,3 +19,14 @@ class BNNeck(nn.Module):
     def forward(self, feature: Tensor) -> tuple[Tensor, Tensor]:
         embedding = self.norm(feature)
         return embedding, self.classifier(embedding)
+
+
+class PlainHead(nn.Module):
+    """A linear classifier on the feature itself, which is the embedding too: (B, D) → (B, D), (B, people)."""
+
+    def __init__(self, channels: int, people: int):
+        super().__init__()
+        self.classifier = nn.Linear(channels, people)
+
+    def forward(self, feature: Tensor) -> tuple[Tensor, Tensor]:
+        return feature, self.classifier(feature)
