@@ -24,6 +24,9 @@ def euclidean_distances(vectors: Tensor) -> Tensor:
     return torch.cdist(vectors.float(), vectors.float(), compute_mode="donot_use_mm_for_euclid_dist")
 
 
+DISTANCES = {"cosine": cosine_distances, "euclidean": euclidean_distances}
+
+
 def softmax_loss(logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:
     """L_softmax: cross-entropy of identity logits (B, people) with labels (B,), smoothed (Szegedy et al. 2016)."""
     return F.cross_entropy(logits.float(), labels, label_smoothing=smoothing)

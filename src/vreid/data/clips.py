@@ -281,7 +281,8 @@ class EmbeddingBatches(Dataset):
 def load(batches: Dataset, workers: int, items: range | None = None) -> Iterator[Batch]:
     """The given `items` of `batches` (by default all), in order, read ahead by `workers` processes."""
     pin = torch.cuda.is_available()
-    loader = DataLoader(batches, batch_size=None, sampler=items, num_workers=workers, pin_memory=pin)
+    own = torch.Generator()  # a loader draws a number when it starts, which must not be one of the network's
+    loader = DataLoader(batches, batch_size=None, sampler=items, num_workers=workers, pin_memory=pin, generator=own)
     try:
         yield from loader
     except InputError as error:  # of a process: its message comes wrapped in a traceback

@@ -21,6 +21,7 @@ from vreid.errors import InputError
 from vreid.metrics import SNIPPET_ATTENTION
 from vreid.models.method import Labels, Method, Outputs, Population
 from vreid.models.oim import OIM
+from vreid.models.precision import unrounded
 from vreid.models.trunk import build_trunk, frame_maps
 from vreid.spec import Spec, one_of
 
@@ -112,9 +113,7 @@ class Case(nn.Module):
 
     def forward(self, clips: Tensor) -> Outputs:
         maps = frame_maps(self.trunk, clips)
-        with torch.autocast(
-            "cuda" if maps.is_cuda else "cpu", enabled=False
-        ):  # squared differences would not survive rounding
+        with unrounded(maps.device):  # squared differences would not survive rounding
             return self._compared(maps.float().mean(dim=(-2, -1)))
 
     def _compared(self, frames: Tensor) -> Outputs:

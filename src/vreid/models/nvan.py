@@ -32,7 +32,6 @@ from vreid.models.trunk import build_trunk
 from vreid.spec import Clips, Spec, one_of
 
 STAGES = ("layer2", "layer3")  # that end in non-local blocks, and after which frames become fewer
-DISTANCES = {"cosine": losses.cosine_distances, "euclidean": losses.euclidean_distances}
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ class Options:
 
     def __post_init__(self):
         one_of("scope", self.scope, ("clip", "pairs"))
-        one_of("triplet_distance", self.triplet_distance, DISTANCES)
+        one_of("triplet_distance", self.triplet_distance, losses.DISTANCES)
         if self.stripes < 1:
             raise InputError(f"stripes: {self.stripes} is not at least 1")
         if len(self.blocks) != len(STAGES) or min(self.blocks) < 0:
@@ -98,7 +97,7 @@ def _check_frames(divisor: int, clips: Clips, where: str) -> None:
 
 def terms(outputs: Outputs, labels: Labels, options: Options) -> dict[str, Tensor]:
     """Cross-entropy and batch-hard triplet loss, one to one."""
-    distances = DISTANCES[options.triplet_distance](outputs.feature)
+    distances = losses.DISTANCES[options.triplet_distance](outputs.feature)
     if options.soft_margin:
         triplet = losses.soft_batch_hard_triplet(distances, labels.pids)
     else:
