@@ -6,6 +6,8 @@ rule render:
         "src/vreid/walkers/marginals.json",
     output:
         "results/data/{dataset}.json",
+    wildcard_constraints:
+        dataset=any_of(name for name in DATASETS if "render" in DATASETS[name]),
     log:
         "logs/render/{dataset}.log",
     benchmark:
@@ -14,7 +16,7 @@ rule render:
         "../envs/vreid.yaml"
     threads: 64
     params:
-        world=world,
+        world=lambda w: world(w.dataset),
         tree=lambda w: DATASETS[w.dataset]["root"],
         code=code_digest("vreid.walkers.write"),
     shell:

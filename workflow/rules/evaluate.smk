@@ -25,7 +25,7 @@ rule embed:
     params:
         root=lambda w: DATASETS[w.dataset]["root"],
         frame_size=lambda w: frame_size(w.dataset),
-        rendered=lambda w: "--rendered" if "render" in DATASETS[w.dataset] else "",
+        rendered=lambda w: "--rendered" if is_rendered(w.dataset) else "",
         code=method_code,
     shell:
         "python -m vreid embed --spec {input.spec:q} --weights {input.weights:q} --index {input.index:q}"

@@ -42,7 +42,7 @@ def report_manifest(w):
             "datasets": [
                 {
                     "name": name,
-                    "rendered": "render" in DATASETS[name],
+                    "rendered": is_rendered(name),
                     "index": f"results/index/{name}/annotated.csv.gz",
                     "contact_sheet": f"results/figures/contact-{name}.png",
                 }
