@@ -44,12 +44,12 @@ rule score_regions:
     output:
         regions=f"{COMPLETION}/regions.csv.gz",
         record=f"{COMPLETION}/regions.json",
-    wildcard_constraints:
-        dataset=any_of(COMPLETED),
     log:
         "logs/completion/{dataset}/score.log",
     benchmark:
         "results/benchmarks/completion/{dataset}/score.tsv"
+    wildcard_constraints:
+        dataset=any_of(COMPLETED),
     conda:
         "../envs/vreid.yaml"
     threads: scorer_threads
@@ -83,12 +83,12 @@ rule train_completion:
         weights=f"{COMPLETION}/weights.pt",
         history=f"{COMPLETION}/history.csv",
         record=f"{COMPLETION}/completion.json",
-    wildcard_constraints:
-        dataset=any_of(COMPLETED),
     log:
         "logs/completion/{dataset}/train.log",
     benchmark:
         "results/benchmarks/completion/{dataset}/train.tsv"
+    wildcard_constraints:
+        dataset=any_of(COMPLETED),
     conda:
         "../envs/vreid.yaml"
     threads: scorer_threads
@@ -120,12 +120,12 @@ rule complete:
         source=lambda w: source_files(completed(w)["from"]),
     output:
         "results/data/{dataset}.json",
-    wildcard_constraints:
-        dataset=any_of(COMPLETED),
     log:
         "logs/completion/{dataset}/complete.log",
     benchmark:
         "results/benchmarks/completion/{dataset}/complete.tsv"
+    wildcard_constraints:
+        dataset=any_of(COMPLETED),
     conda:
         "../envs/vreid.yaml"
     threads: scorer_threads
@@ -152,10 +152,10 @@ rule truth:
         "src/vreid/walkers/marginals.json",
     output:
         f"{COMPLETION}/truth.csv.gz",
-    wildcard_constraints:
-        dataset=any_of(name for name in COMPLETED if is_rendered(name)),
     log:
         "logs/completion/{dataset}/truth.log",
+    wildcard_constraints:
+        dataset=any_of(name for name in COMPLETED if is_rendered(name)),
     conda:
         "../envs/vreid.yaml"
     threads: 64
@@ -175,10 +175,10 @@ rule occlusion:
         truth=truth_file,
     output:
         f"{COMPLETION}/occlusion.json",
-    wildcard_constraints:
-        dataset=any_of(COMPLETED),
     log:
         "logs/completion/{dataset}/occlusion.log",
+    wildcard_constraints:
+        dataset=any_of(COMPLETED),
     localrule: True
     conda:
         "../envs/vreid.yaml"
@@ -199,10 +199,10 @@ rule before_after:
         completed=rules.complete.output,
     output:
         "results/figures/completed-{dataset}.png",
-    wildcard_constraints:
-        dataset=any_of(COMPLETED),
     log:
         "logs/figures/completed-{dataset}.log",
+    wildcard_constraints:
+        dataset=any_of(COMPLETED),
     conda:
         "../envs/vreid.yaml"
     params:

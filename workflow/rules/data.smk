@@ -6,12 +6,12 @@ rule render:
         "src/vreid/walkers/marginals.json",
     output:
         "results/data/{dataset}.json",
-    wildcard_constraints:
-        dataset=any_of(name for name in DATASETS if "render" in DATASETS[name]),
     log:
         "logs/render/{dataset}.log",
     benchmark:
         "results/benchmarks/render/{dataset}.tsv"
+    wildcard_constraints:
+        dataset=any_of(name for name in DATASETS if "render" in DATASETS[name]),
     conda:
         "../envs/vreid.yaml"
     threads: 64

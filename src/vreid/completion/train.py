@@ -51,6 +51,7 @@ class Options:
     identity: float = 0.1  # l_c, weight of the ID guider's term
     lr: float = 1e-4  # of the generators (Adam)
     lr_discriminator: float = 1e-5
+    decay_from: float = 1.0  # fraction of the training from which both rates fall evenly to 0; 1: they never do
     steps: int = 40000
     batch: int = 32
     flip: float = 0.5  # probability that a frame and its neighbours are mirrored
@@ -67,10 +68,17 @@ class Options:
         for key, low in least.items():
             if not getattr(self, key) >= low:
                 raise InputError(f"{key}: {getattr(self, key)} is not at least {low}")
-        if not 0 <= self.flip <= 1:
-            raise InputError(f"flip: {self.flip} is no probability")
+        for key in ("flip", "decay_from"):
+            if not 0 <= getattr(self, key) <= 1:
+                raise InputError(f"{key}: {getattr(self, key)} is not from 0 to 1")
         if not 0 < self.held_out < 1:
             raise InputError(f"held_out: {self.held_out} is not between 0 and 1")
+
+
+def rate_left(step: int, options: Options) -> float:
+    """The share of the learning rates that holds at `step`."""
+    left = (1 - step / options.steps) / max(1 - options.decay_from, 1e-9)
+    return min(1.0, left)
 
 
 # ---- what is learnt from ----
@@ -273,6 +281,9 @@ class CompletionTrainer:
         return {"step": last, **means, "held_out_l1": scores["l1"], "held_out_psnr": scores["psnr"], "seconds": None}
 
     def _step(self, batch: Batch) -> dict[str, Tensor]:
+        for optimiser, rate in ((self.optimiser, self.options.lr), (self.teacher, self.options.lr_discriminator)):
+            for group in optimiser.param_groups:
+                group["lr"] = rate * rate_left(self.step, self.options)
         x, before, after = batch.frames.to(device(), non_blocking=True).float() / 255
         region, person = batch.region.to(device()), batch.person.to(device())
         mask = region_masks(region, x.shape[2:], self.regions)
@@ -341,7 +352,9 @@ def train_completion(
     chosen = build(Options, options, "training")
     scorer = Scorer(spec_path, weights_path)
     torch.use_deterministic_algorithms(device().type == "cpu")
-    torch.utils.deterministic.fill_uninitialized_memory = False  # nothing here reads it, and it costs a fifth of the time
+    torch.utils.deterministic.fill_uninitialized_memory = (
+        False  # nothing here reads it, and it costs a fifth of the time
+    )
     torch.set_num_threads(scorer.spec.training.threads)
     trainer = _trainer(regions_path, index_path, FrameReader(root, *scorer.size, stored_size), scorer, chosen, workers)
     code = provenance.code_digest("vreid.completion.train", f"vreid.models.{scorer.spec.method}")
