@@ -80,6 +80,81 @@ def embed(a: argparse.Namespace) -> None:
     )
 
 
+def score_regions(a: argparse.Namespace) -> None:
+    """Score the regions of every frame; which are occluded?"""
+    from vreid.completion.score import score_regions as run
+
+    run(
+        spec_path=a.spec,
+        weights_path=a.weights,
+        index_path=a.index,
+        root=a.root,
+        dataset=a.dataset,
+        options=a.options,
+        out=a.out,
+        stored_size=a.frame_size,
+        workers=a.workers,
+    )
+
+
+def train_completion(a: argparse.Namespace) -> None:
+    """Train the network that completes occluded regions; a killed training goes on from its last checkpoint."""
+    from vreid.completion.train import train_completion as run
+
+    run(
+        regions_path=a.regions,
+        spec_path=a.spec,
+        weights_path=a.weights,
+        index_path=a.index,
+        root=a.root,
+        dataset=a.dataset,
+        options=a.options,
+        out=a.out,
+        manifest=a.manifest,
+        stored_size=a.frame_size,
+        workers=a.workers,
+    )
+
+
+def complete(a: argparse.Namespace) -> None:
+    """Write a dataset anew, its occluded regions completed."""
+    from vreid.completion.complete import complete as run
+
+    run(
+        regions_path=a.regions,
+        weights_path=a.weights,
+        index_path=a.index,
+        root=a.root,
+        dataset=a.dataset,
+        out=a.out,
+        rendered=a.rendered,
+        stored_size=a.frame_size,
+        workers=a.workers,
+    )
+
+
+def truth(a: argparse.Namespace) -> None:
+    """What is truly hidden in a rendered dataset, region by region."""
+    from vreid.walkers.truth import write_truth
+    from vreid.walkers.world import World
+
+    write_truth(World.from_mapping(a.world), a.regions, a.out, a.workers)
+
+
+def occlusion(a: argparse.Namespace) -> None:
+    """Precision and recall of the regions that were found occluded."""
+    from vreid.occlusion import compare
+
+    compare(a.regions, a.truth, a.index, a.hidden_above, a.out)
+
+
+def before_after(a: argparse.Namespace) -> None:
+    """A picture of some completed frames, before and after."""
+    from vreid.before_after import before_after as draw
+
+    draw(a.index, a.regions, a.root, a.completed, a.out)
+
+
 def score(a: argparse.Namespace) -> None:
     """Rank-k and mAP of features, under all three protocols."""
     from vreid.score import score as run
@@ -149,8 +224,12 @@ SPEC: Option = ("--spec", {"type": Path, "required": True, "help": "the frozen s
 MANIFEST: Option = ("--manifest", {"type": Path, "help": "of a rendered dataset: its frames' digest (JSON)"})
 PROTOCOLS = ["queries-removed", "queries-in-gallery", "mars-script"]
 HEADLINE: Option = ("--headline", {"choices": PROTOCOLS, "required": True, "help": "what the tables quote"})
-RUN: list[Option] = [
-    SPEC,
+WEIGHTS: Option = ("--weights", {"type": Path, "required": True, "help": "weights.pt of the run"})
+RENDERED: Option = ("--rendered", {"action": "store_true", "help": "the dataset is rendered, not filmed"})
+OPTIONS: Option = ("--options", {"type": data, "default": {}, "help": "settings: JSON, or a file of it"})
+REGIONS: Option = ("--regions", {"type": Path, "required": True, "help": "scores of regions (csv.gz)"})
+WORLD: Option = ("--world", {"type": data, "required": True, "help": "the world's settings: JSON, or a file of it"})
+FRAMES: list[Option] = [
     INDEX,
     ROOT,
     ("--dataset", {"required": True, "help": "the dataset's name"}),
@@ -158,13 +237,10 @@ RUN: list[Option] = [
     ("--workers", {"type": int, "default": 0, "help": "processes that load frames"}),
     OUT,
 ]
+RUN: list[Option] = [SPEC, *FRAMES]
 
 VERBS: dict[Callable[[argparse.Namespace], None], list[Option]] = {
-    render: [
-        ("--world", {"type": data, "required": True, "help": "the world's settings: JSON, or a file of it"}),
-        ("--workers", {"type": int, "default": 1}),
-        OUT,
-    ],
+    render: [WORLD, ("--workers", {"type": int, "default": 1}), OUT],
     index: [
         ("--layout", {"choices": ["mars", "duke"], "required": True}),
         ROOT,
@@ -182,11 +258,39 @@ VERBS: dict[Callable[[argparse.Namespace], None], list[Option]] = {
     ],
     embed: [
         *RUN,
-        ("--weights", {"type": Path, "required": True, "help": "weights.pt of the run"}),
+        WEIGHTS,
         ("--train-index", {"type": Path, "help": "tracklets of the training dataset, for a metric learned on them"}),
         ("--train-root", {"type": Path, "help": "the training dataset's folder"}),
         ("--train-frame-size", {"type": pixels, "metavar": "HxW", "help": "--frame-size of the training dataset"}),
-        ("--rendered", {"action": "store_true", "help": "the dataset is rendered, not filmed"}),
+        RENDERED,
+    ],
+    score_regions: [*RUN, WEIGHTS, OPTIONS],
+    train_completion: [*RUN, WEIGHTS, REGIONS, OPTIONS, MANIFEST],
+    complete: [
+        *FRAMES,
+        ("--weights", {"type": Path, "required": True, "help": "weights.pt of the completion network"}),
+        REGIONS,
+        RENDERED,
+    ],
+    truth: [
+        WORLD,
+        ("--regions", {"type": int, "required": True, "help": "regions a frame"}),
+        ("--workers", {"type": int, "default": 1}),
+        OUT,
+    ],
+    occlusion: [
+        INDEX,
+        REGIONS,
+        ("--truth", {"type": Path, "help": "what is truly hidden (csv.gz), of a rendered dataset"}),
+        ("--hidden-above", {"type": float, "default": 0.3, "help": "share of the target that must be hidden"}),
+        OUT,
+    ],
+    before_after: [
+        INDEX,
+        REGIONS,
+        ROOT,
+        ("--completed", {"type": Path, "required": True, "help": "the completed dataset's folder"}),
+        OUT,
     ],
     score: [
         ("--features", {"type": Path, "required": True, "help": "features.npz"}),

@@ -35,6 +35,17 @@ RUN = "results/runs/{train}/{model}/seed{seed}"
 RUN_LOG = RUN.removeprefix("results/runs/")
 
 
+def is_made(name):
+    """Whether the workflow makes a dataset, rendered or completed; a filmed one must be in place."""
+    return "render" in DATASETS[name] or "completed" in DATASETS[name]
+
+
+def is_rendered(name):
+    """Whether a dataset's pedestrians are drawn; those of a completed one are if those of its source are."""
+    dataset = DATASETS[name]
+    return is_rendered(dataset["completed"]["from"]) if "completed" in dataset else "render" in dataset
+
+
 include: "references.smk"
 include: "placement.smk"
 include: "reporting.smk"
@@ -46,11 +57,16 @@ GPU = shutil.which("nvidia-smi") is not None
 LOADERS = 8 if GPU else 0
 
 
+def any_of(names):
+    """The pattern of a wildcard that is one of these; of none at all, if there are none."""
+    return "|".join(map(re.escape, names)) or "(?!)"
+
+
 wildcard_constraints:
-    dataset="|".join(map(re.escape, DATASETS)),
-    train="|".join(map(re.escape, DATASETS)),
-    model="|".join(map(re.escape, config["models"])),
-    table="|".join(map(re.escape, config["tables"])),
+    dataset=any_of(DATASETS),
+    train=any_of(DATASETS),
+    model=any_of(config["models"]),
+    table=any_of(config["tables"]),
     seed=r"\d+",
 
 
@@ -103,26 +119,28 @@ def paper_scale(w):
 
 
 def source_files(name):
-    """What says that a dataset has changed: the manifest of a rendered one, the lists of a real one."""
+    """What says that a dataset has changed: the manifest of one that is made, the lists of a real one."""
     dataset = DATASETS[name]
-    if "render" in dataset:
+    if is_made(name):
         return f"results/data/{name}.json"
     return [f"{dataset['root']}/{part}" for part in PARTS[dataset["layout"]] if not part.startswith("bbox")]
 
 
 def attribute_file(w):
-    """The annotations of a real dataset; a rendered one's lie in its tree, which its manifest stands for."""
-    return source_files(w.dataset) if "render" in DATASETS[w.dataset] else DATASETS[w.dataset]["attributes"]
+    """The annotations of a dataset; those in a tree that is made come with it, and its manifest stands for them."""
+    dataset = DATASETS[w.dataset]
+    inside = Path(dataset["attributes"]).is_relative_to(dataset["root"])
+    return source_files(w.dataset) if is_made(w.dataset) and inside else dataset["attributes"]
 
 
-def world(w):
+def world(name):
     """What a rendered dataset is: what all share, and its own."""
-    return canonical(config["world"] | DATASETS[w.dataset]["render"])
+    return canonical(config["world"] | DATASETS[name]["render"])
 
 
 def manifest_option(name):
     """The digest of a rendered dataset's pixels, which its index says nothing of."""
-    return f"--manifest {source_files(name)}" if "render" in DATASETS[name] else ""
+    return f"--manifest {source_files(name)}" if is_rendered(name) else ""
 
 
 def frame_size(dataset, option="--frame-size"):

@@ -10,11 +10,13 @@ rule render:
         "logs/render/{dataset}.log",
     benchmark:
         "results/benchmarks/render/{dataset}.tsv"
+    wildcard_constraints:
+        dataset=any_of(name for name in DATASETS if "render" in DATASETS[name]),
     conda:
         "../envs/vreid.yaml"
     threads: 64
     params:
-        world=world,
+        world=lambda w: world(w.dataset),
         tree=lambda w: DATASETS[w.dataset]["root"],
         code=code_digest("vreid.walkers.write"),
     shell:

@@ -27,7 +27,7 @@ rule embed:
         frame_size=lambda w: frame_size(w.dataset),
         train_root=lambda w: DATASETS[w.train]["root"],
         train_frame_size=lambda w: frame_size(w.train, "--train-frame-size"),
-        rendered=lambda w: "--rendered" if "render" in DATASETS[w.dataset] else "",
+        rendered=lambda w: "--rendered" if is_rendered(w.dataset) else "",
         code=method_code,
     shell:
         "python -m vreid embed --spec {input.spec:q} --weights {input.weights:q} --index {input.index:q}"

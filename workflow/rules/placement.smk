@@ -14,23 +14,25 @@ PARTS = {
 }
 
 
-def missing(dataset):
-    """The paths that a filmed dataset needs and that are not there; none for a rendered one."""
-    if "render" in dataset:
+def missing(name):
+    """The paths that a filmed dataset needs and that are not there; none for one that is made."""
+    dataset = DATASETS[name]
+    if is_made(name):
         return []
     needed = [dataset["attributes"], *(f"{dataset['root']}/{part}" for part in PARTS[dataset["layout"]])]
     return [path for path in needed if not Path(path).exists()]
 
 
 def users(name):
-    """What needs a dataset: tables, figures, the report."""
+    """What needs a dataset, or one that is completed from it: tables, figures, the report."""
     needs = {key: {d for p in places(t) for d in (p.train, p.test)} for key, t in config["tables"].items()}
     needs |= {key: {figure["train"]} for key, figure in config["figures"].items()}
     needs["report"] = set(config["report"]["datasets"])
-    return [key for key, datasets in needs.items() if name in datasets]
+    names = {name} | {other for other in DATASETS if DATASETS[other].get("completed", {}).get("from") == name}
+    return [key for key, datasets in needs.items() if names & datasets]
 
 
-absent = {name: paths for name, dataset in DATASETS.items() if (paths := missing(dataset))}
+absent = {name: paths for name in DATASETS if (paths := missing(name))}
 if any(map(users, absent)):
     lines = ["The data of this configuration is not in place."]
     for name, paths in absent.items():

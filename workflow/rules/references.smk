@@ -19,6 +19,11 @@ def unknown_names():
         names.append((f"figures.{key}.train", figure["train"], datasets))
         for i, pair in enumerate(figure["pairs"]):
             names += [(f"figures.{key}.pairs[{i}].{side}", pair[side], models) for side in ("without", "with")]
+    sources = [name for name, dataset in datasets.items() if "completed" not in dataset]
+    for name in datasets.keys() - sources:
+        completed = datasets[name]["completed"]
+        names.append((f"datasets.{name}.completed.from", completed["from"], sources))
+        names.append((f"datasets.{name}.completed.scorer", completed["scorer"], models))
     names += [(f"report.datasets[{i}]", name, datasets) for i, name in enumerate(config["report"]["datasets"])]
     names.append(("recipe", config["recipe"], config["recipes"]))
     for model, entry in models.items():

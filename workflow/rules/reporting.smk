@@ -58,7 +58,7 @@ def report_manifest(w):
             "datasets": [
                 {
                     "name": name,
-                    "rendered": "render" in DATASETS[name],
+                    "rendered": is_rendered(name),
                     "index": f"results/index/{name}/annotated.csv.gz",
                     "contact_sheet": f"results/figures/contact-{name}.png",
                 }

@@ -1,0 +1,45 @@
+"""A finished run as a judge of frames: its trunk scores regions, its classifier guides the completion."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from vreid.data.clips import normalise
+from vreid.embed import _train_record, load_weights
+from vreid.errors import InputError
+from vreid.hardware import autocast, device
+from vreid.models import method as methods
+from vreid.spec import Spec
+
+
+class Scorer:
+    """The network of a finished run, frozen. `people` is the number that it can tell apart."""
+
+    def __init__(self, spec_path: Path, weights_path: Path):
+        self.spec = Spec.load(spec_path)
+        record = _train_record(weights_path.with_name("train.json"), self.spec)
+        self.people = record["people"]
+        method = methods.load(self.spec.method)
+        unloaded = replace(self.spec, trunk=replace(self.spec.trunk, weights="none"))
+        population = methods.Population(record["people"], record["attributes"])
+        self.network: nn.Module = method.network(method.settings(self.spec), unloaded, population)
+        if not isinstance(getattr(self.network, "trunk", None), nn.Module):
+            raise InputError(f"{spec_path}: the method {self.spec.method!r} has no trunk to score regions with")
+        self.network.load_state_dict(load_weights(weights_path))
+        self.network.eval().requires_grad_(False).to(device(), memory_format=torch.channels_last)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the frames that it was trained on."""
+        return self.spec.clips.height, self.spec.clips.width
+
+    def maps(self, frames: Tensor) -> Tensor:
+        """uint8 frames (N, 3, H, W) → feature maps (N, C, h, w)."""
+        with autocast(self.spec.training.precision):
+            return self.network.trunk(normalise(frames.to(device())))
+
+    def logits(self, frames: Tensor) -> Tensor:
+        """Frames (B, 3, H, W) in [0, 1] → (B, people): each as a clip of one frame."""
+        return self.network(normalise(255 * frames).unsqueeze(1)).logits

@@ -1,0 +1,214 @@
+# VRSTC: a finished run scores regions → a network learns to complete them → a dataset with completed frames.
+
+COMPLETION = "results/completion/{dataset}"
+COMPLETED = [name for name in DATASETS if "completed" in DATASETS[name]]
+
+
+def completed(w):
+    """The entry of a completed dataset: what it is completed from, by what and how."""
+    return DATASETS[w.dataset]["completed"]
+
+
+def scorer_run(w):
+    """The run that scores the regions, and guides the completion."""
+    return RUN.format(train=completed(w)["from"], model=completed(w)["scorer"], seed=0)
+
+
+def scorer_threads(w):
+    return 1024 if GPU else resolve(config, completed(w)["scorer"], 0).training.threads
+
+
+def scorer_code(w, job):
+    """The digest of a job's code and of the scorer's method."""
+    method = config["models"][completed(w)["scorer"]].get("method", "multitask")
+    return code_digest(job, f"vreid.models.{method}")
+
+
+def completed_index(w):
+    """The annotated index of the dataset that is completed."""
+    return f"results/index/{completed(w)['from']}/annotated.csv.gz"
+
+
+def truth_file(w):
+    """What is truly hidden, which is known of rendered datasets alone."""
+    return f"{COMPLETION}/truth.csv.gz".format(dataset=w.dataset) if is_rendered(w.dataset) else []
+
+
+rule score_regions:
+    input:
+        spec=lambda w: f"{scorer_run(w)}/spec.json",
+        weights=lambda w: f"{scorer_run(w)}/weights.pt",
+        record=lambda w: f"{scorer_run(w)}/train.json",
+        index=completed_index,
+        source=lambda w: source_files(completed(w)["from"]),
+    output:
+        regions=f"{COMPLETION}/regions.csv.gz",
+        record=f"{COMPLETION}/regions.json",
+    log:
+        "logs/completion/{dataset}/score.log",
+    benchmark:
+        "results/benchmarks/completion/{dataset}/score.tsv"
+    wildcard_constraints:
+        dataset=any_of(COMPLETED),
+    conda:
+        "../envs/vreid.yaml"
+    threads: scorer_threads
+    resources:
+        gpu=1,
+        loaders=LOADERS,
+        mem_mb=4000,
+        runtime="4h",
+    params:
+        name=lambda w: completed(w)["from"],
+        root=lambda w: DATASETS[completed(w)["from"]]["root"],
+        frame_size=lambda w: frame_size(completed(w)["from"]),
+        options=lambda w: canonical(completed(w).get("scoring", {})),
+        out=lambda w, output: os.path.dirname(output.regions),
+        code=lambda w: scorer_code(w, "vreid.completion.score"),
+    shell:
+        "python -m vreid score-regions --spec {input.spec:q} --weights {input.weights:q} --index {input.index:q}"
+        " --root {params.root:q} --dataset {params.name} {params.frame_size} --options {params.options:q}"
+        " --out {params.out:q} --workers {resources.loaders} 2>&1 | tee {log}"
+
+
+rule train_completion:
+    input:
+        regions=rules.score_regions.output.regions,
+        spec=rules.score_regions.input.spec,
+        weights=rules.score_regions.input.weights,
+        record=rules.score_regions.input.record,
+        index=completed_index,
+        source=lambda w: source_files(completed(w)["from"]),
+    output:
+        weights=f"{COMPLETION}/weights.pt",
+        history=f"{COMPLETION}/history.csv",
+        record=f"{COMPLETION}/completion.json",
+    log:
+        "logs/completion/{dataset}/train.log",
+    benchmark:
+        "results/benchmarks/completion/{dataset}/train.tsv"
+    wildcard_constraints:
+        dataset=any_of(COMPLETED),
+    conda:
+        "../envs/vreid.yaml"
+    threads: scorer_threads
+    resources:
+        gpu=1,
+        loaders=LOADERS,
+        mem_mb=4000,
+        runtime="24h",
+    params:
+        name=lambda w: completed(w)["from"],
+        root=lambda w: DATASETS[completed(w)["from"]]["root"],
+        frame_size=lambda w: frame_size(completed(w)["from"]),
+        options=lambda w: canonical(completed(w).get("training", {})),
+        manifest=lambda w: manifest_option(completed(w)["from"]),
+        out=lambda w, output: os.path.dirname(output.weights),
+        code=lambda w: scorer_code(w, "vreid.completion.train"),
+    shell:
+        "python -m vreid train-completion --regions {input.regions:q} --spec {input.spec:q} --weights {input.weights:q}"
+        " --index {input.index:q} --root {params.root:q} --dataset {params.name} {params.frame_size} {params.manifest}"
+        " --options {params.options:q} --out {params.out:q} --workers {resources.loaders} 2>&1 | tee {log}"
+
+
+rule complete:
+    input:
+        regions=rules.score_regions.output.regions,
+        weights=rules.train_completion.output.weights,
+        record=rules.train_completion.output.record,
+        index=completed_index,
+        source=lambda w: source_files(completed(w)["from"]),
+    output:
+        "results/data/{dataset}.json",
+    log:
+        "logs/completion/{dataset}/complete.log",
+    benchmark:
+        "results/benchmarks/completion/{dataset}/complete.tsv"
+    wildcard_constraints:
+        dataset=any_of(COMPLETED),
+    conda:
+        "../envs/vreid.yaml"
+    threads: scorer_threads
+    resources:
+        gpu=1,
+        loaders=LOADERS,
+        mem_mb=4000,
+        runtime="12h",
+    params:
+        name=lambda w: completed(w)["from"],
+        root=lambda w: DATASETS[completed(w)["from"]]["root"],
+        tree=lambda w: DATASETS[w.dataset]["root"],
+        frame_size=lambda w: frame_size(completed(w)["from"]),
+        rendered=lambda w: "--rendered" if is_rendered(w.dataset) else "",
+        code=code_digest("vreid.completion.complete"),
+    shell:
+        "python -m vreid complete --regions {input.regions:q} --weights {input.weights:q} --index {input.index:q}"
+        " --root {params.root:q} --dataset {params.name} {params.frame_size} {params.rendered} --out {params.tree:q}"
+        " --workers {resources.loaders} 2>&1 | tee {log}"
+
+
+rule truth:
+    input:
+        "src/vreid/walkers/marginals.json",
+    output:
+        f"{COMPLETION}/truth.csv.gz",
+    log:
+        "logs/completion/{dataset}/truth.log",
+    wildcard_constraints:
+        dataset=any_of(name for name in COMPLETED if is_rendered(name)),
+    conda:
+        "../envs/vreid.yaml"
+    threads: 64
+    params:
+        world=lambda w: world(completed(w)["from"]),
+        regions=lambda w: completed(w).get("scoring", {}).get("regions", 3),
+        code=code_digest("vreid.walkers.truth"),
+    shell:
+        "python -m vreid truth --world {params.world:q} --regions {params.regions} --out {output:q}"
+        " --workers {threads} 2>&1 | tee {log}"
+
+
+rule occlusion:
+    input:
+        regions=rules.score_regions.output.regions,
+        index=completed_index,
+        truth=truth_file,
+    output:
+        f"{COMPLETION}/occlusion.json",
+    log:
+        "logs/completion/{dataset}/occlusion.log",
+    wildcard_constraints:
+        dataset=any_of(COMPLETED),
+    localrule: True
+    conda:
+        "../envs/vreid.yaml"
+    params:
+        truth=lambda w, input: f"--truth {shlex.quote(str(input.truth))}" if input.truth else "",
+        above=lambda w: completed(w).get("hidden_above", 0.3),
+        code=code_digest("vreid.occlusion"),
+    shell:
+        "python -m vreid occlusion --index {input.index:q} --regions {input.regions:q} {params.truth}"
+        " --hidden-above {params.above} --out {output:q} 2>&1 | tee {log}"
+
+
+rule before_after:
+    input:
+        regions=rules.score_regions.output.regions,
+        index=completed_index,
+        source=lambda w: source_files(completed(w)["from"]),
+        completed=rules.complete.output,
+    output:
+        "results/figures/completed-{dataset}.png",
+    log:
+        "logs/figures/completed-{dataset}.log",
+    wildcard_constraints:
+        dataset=any_of(COMPLETED),
+    conda:
+        "../envs/vreid.yaml"
+    params:
+        root=lambda w: DATASETS[completed(w)["from"]]["root"],
+        tree=lambda w: DATASETS[w.dataset]["root"],
+        code=code_digest("vreid.before_after"),
+    shell:
+        "python -m vreid before-after --index {input.index:q} --regions {input.regions:q} --root {params.root:q}"
+        " --completed {params.tree:q} --out {output:q} 2>&1 | tee {log}"
