@@ -27,21 +27,25 @@ class NonLocal(nn.Module):
     def forward(self, positions: Tensor) -> Tensor:
         return positions + self.attended(positions)
 
-    def attended(self, positions: Tensor) -> Tensor:
-        """What the block adds: (B, N, C)."""
-        theta, phi, g = self.theta(positions), self.phi(positions), self.g(positions)
+    def attended(self, positions: Tensor, seen: Tensor | None = None) -> Tensor:
+        """What the block adds to positions (B, N, C): (B, N, C). They attend to `seen` (B, M, C), or to each other."""
+        seen = positions if seen is None else seen
+        theta, phi, g = self.theta(positions), self.phi(seen), self.g(seen)
         y = F.scaled_dot_product_attention(theta[:, None], phi[:, None], g[:, None], scale=1.0)[:, 0]
         out = self.out(y)
         return self.norm(out.flatten(0, 1)).unflatten(0, out.shape[:2])
 
 
-def nonlocal_blocks(trunk: nn.Sequential, blocks: Mapping[str, int]) -> nn.ModuleDict:
-    """Non-local blocks after the last n blocks of each stage, such as {"layer2": 2}; fewer where it has fewer."""
+def nonlocal_blocks(trunk: nn.Sequential, blocks: Mapping[str, int], every: int = 1) -> nn.ModuleDict:
+    """Non-local blocks after n blocks of each stage, such as {"layer2": 2}, counted from its last, each `every`-th.
+
+    There are fewer where a stage has fewer blocks.
+    """
     added = {}
     for stage, count in blocks.items():
-        last = len(_blocks_of(trunk, stage))
-        for number in range(max(0, last - count), last):
-            added[f"{stage}_{number}"] = NonLocal(trunk.stage_channels[stage])
+        last = len(_blocks_of(trunk, stage)) - 1
+        numbers = [last - every * i for i in range(count) if last >= every * i]
+        added |= {f"{stage}_{number}": NonLocal(trunk.stage_channels[stage]) for number in sorted(numbers)}
     return nn.ModuleDict(added)
 
 
@@ -80,6 +84,14 @@ def attend_everywhere(attention: NonLocal, maps: Tensor) -> Tensor:
     _, t, _, h, w = maps.shape
     positions = maps.movedim(2, -1).flatten(1, 3)  # (B, T·h·w, C)
     return attention(positions).unflatten(1, (t, h, w)).movedim(-1, 2)
+
+
+def attend_sampled(attention: NonLocal, maps: Tensor) -> Tensor:
+    """Every position attends to the maxima of 2 × 2 positions of each frame: (B, T, C, h, w) → the same, refined."""
+    _, t, _, h, w = maps.shape
+    sampled = F.max_pool2d(maps.flatten(0, 1), 2, ceil_mode=True).unflatten(0, maps.shape[:2])
+    positions, seen = (found.movedim(2, -1).flatten(1, 3) for found in (maps, sampled))
+    return maps + attention.attended(positions, seen).unflatten(1, (t, h, w)).movedim(-1, 2)
 
 
 def attend_stripes(attention: NonLocal, maps: Tensor, stripes: int = 16) -> Tensor:

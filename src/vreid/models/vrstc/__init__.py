@@ -1,1 +1,71 @@
-"""VRSTC (Hou et al., CVPR 2019): occluded regions are found, and completed from the frame and its neighbours."""
+"""VRSTC (Hou et al., CVPR 2019): completed frames, and the network that re-identifies people on them.
+
+What is its own happens to the frames, before this network sees them: `regions` finds what is occluded, `stcnet`
+completes it, and the jobs of `vreid.completion` write a dataset of the result. On that dataset trains what is here, the
+mean over time and space of a trunk with non-local blocks. The paper embeds such blocks; where they stand, and that
+positions attend to a sampled map, is taken from later code of the same group (assumed).
+"""
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from vreid.errors import InputError
+from vreid.losses import batch_hard_triplet, cosine_distances, softmax_loss  # the package has losses of its own
+from vreid.models.heads import BNNeck
+from vreid.models.method import Labels, Method, Outputs, Population
+from vreid.models.nonlocal_block import attend_sampled, attended_maps, nonlocal_blocks
+from vreid.models.streams import attended_pool
+from vreid.models.trunk import build_trunk
+from vreid.spec import Spec
+
+STAGES = ("layer2", "layer3")
+
+
+@dataclass(frozen=True)
+class Options:
+    """The defaults are the unified recipe."""
+
+    blocks: tuple[int, ...] = (2, 3)  # non-local blocks of layer2 and layer3, after every second block (assumed)
+    margin: float = 0.3  # of the triplet loss (assumed: cosine, as in later code of the same group)
+    label_smoothing: float = 0.0
+
+    def __post_init__(self):
+        if len(self.blocks) != len(STAGES) or min(self.blocks) < 0:
+            raise InputError(f"blocks: {list(self.blocks)} must say how many in layer2 and in layer3")
+
+
+class Vrstc(nn.Module):
+    """Clips (B, T, 3, H, W) → Outputs; feature and embedding have the C channels of the trunk."""
+
+    def __init__(self, options: Options, trunk: nn.Sequential, people: int):
+        super().__init__()
+        self.trunk = trunk
+        self.attentions = nonlocal_blocks(trunk, dict(zip(STAGES, options.blocks)), every=2)
+        self.head = BNNeck(trunk.channels, people)
+
+    def forward(self, clips: Tensor) -> Outputs:
+        feature = attended_pool(attended_maps(self.trunk, self.attentions, clips, attend_sampled))
+        return Outputs(feature, *self.head(feature))
+
+
+def build(options: Options, spec: Spec, population: Population, trunk_weights: str | None = None) -> Vrstc:
+    """The network of one run."""
+    return Vrstc(options, build_trunk(spec.trunk, trunk_weights), population.people)
+
+
+def terms(outputs: Outputs, labels: Labels, options: Options) -> dict[str, Tensor]:
+    """Cross-entropy and batch-hard triplet loss, one to one."""
+    distances = cosine_distances(outputs.feature)
+    return {
+        "softmax": softmax_loss(outputs.logits, labels.pids, options.label_smoothing),
+        "triplet": batch_hard_triplet(distances, labels.pids, options.margin),
+    }
+
+
+METHOD = Method(
+    options=Options,
+    network=build,
+    losses=terms,
+    collapsed=lambda options: {"triplet": options.margin},
+)
