@@ -7,11 +7,13 @@
      "figures": [{"spec": {…}, "stem": "results/figures/fig7"}],
      "datasets": [{"name": …, "rendered": true, "index": "….csv.gz", "contact_sheet": "….png"}],
      "metrics": ["…/metrics.json"],
-     "trainings": ["…/train.json"]}
+     "trainings": ["…/train.json"],
+     "completions": [{"name": …, "from": …, "picture": "….png", "occlusion": "….json", "completion": "….json",
+                      "regions": "….json", "dataset": "….json"}]}
 
 A spec is what the table or figure was made from (`tables.make`, `figures.dvdp_curves`). A table's "reference"
-is the model that the others are compared with, if set. `title` and `trainings` can be left out; the trainings
-count in the cost and need not have been tested.
+is the model that the others are compared with, if set. `title`, `trainings` and `completions` can be left out; the
+trainings count in the cost and need not have been tested, and the completions are datasets with completed frames.
 """
 
 import base64
@@ -30,12 +32,17 @@ from vreid import figures, tables, typeset
 from vreid.data.tracklets import SPLITS, read_tracklets
 from vreid.errors import InputError
 from vreid.files import written_whole
-from vreid.results import Result, mean_and_std, read_provenance, read_results
+from vreid.results import Result, mean_and_std, read_json, read_provenance, read_results
 
 PROTOCOLS = {
     "queries-removed": "No query is in the gallery. AP is the mean precision at the ranks of the matches.",
     "queries-in-gallery": "The other queries stay in the gallery. AP is the mean precision at the matches.",
     "mars-script": "MARS’s own script: the other queries stay in the gallery, and AP is trapezoidal.",
+}
+NEEDED_OF_COMPLETIONS = {
+    "completion": ("held_out", "held_out_frames", "training_frames", "seconds", "parameters"),
+    "regions": ("regions", "tau", "why", "share_found_occluded"),
+    "dataset": ("frames", "regions"),
 }
 # Inside an <img> a drawing sees nothing of the page's style, only the reader's preference.
 INK = "<style>:root{color:#3b3e44}@media screen and (prefers-color-scheme:dark){:root{color:#c4c1b9}}</style>"
@@ -51,7 +58,7 @@ def build(manifest: Mapping[str, Any], out: str | Path) -> None:
     trainings = [read_provenance(path) for path in manifest.get("trainings", [])]
     groups = run_groups(results)
     rows = [row for entry in manifest["tables"] for row in entry["spec"]["rows"]]
-    labels = {row["model"]: row.get("label", row["model"]) for row in rows}
+    labels = {row["model"]: row.get("label", row["model"]) for row in reversed(rows)}  # the first table's
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -72,6 +79,7 @@ def build(manifest: Mapping[str, Any], out: str | Path) -> None:
         protocols=protocol_rows(groups),
         explained=PROTOCOLS,
         datasets=[dataset_section(entry) for entry in manifest["datasets"]],
+        completions=[completion_section(entry) for entry in manifest.get("completions", [])],
         groups=groups,
         anchors={group["who"]: group["anchor"] for group in groups},
         untested=[run for run in trainings if trained(run) not in {trained(r.provenance) for r in results}],
@@ -165,11 +173,25 @@ def dataset_section(entry: Mapping[str, Any]) -> dict[str, Any]:
             }
         )
     counts.sort(key=lambda row: SPLITS.index(row["split"]))
+    return {**entry, "counts": counts, **carried(entry["contact_sheet"])}
+
+
+def carried(path: str) -> dict[str, Any]:
+    """A picture small enough to carry along: its size, and its content as an address."""
     buffer = io.BytesIO()
-    sheet = _read(lambda path: Image.open(path).convert("RGB"), entry["contact_sheet"])
+    sheet = _read(lambda path: Image.open(path).convert("RGB"), path)
     sheet.save(buffer, "WEBP", quality=82, method=6)
     data = base64.b64encode(buffer.getvalue()).decode()
-    return {**entry, "counts": counts, "size": sheet.size, "image": f"data:image/webp;base64,{data}"}
+    return {"size": sheet.size, "image": f"data:image/webp;base64,{data}"}
+
+
+def completion_section(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """What VRSTC found and completed in a dataset, from the files of its jobs, and the picture of it."""
+    parts = {name: read_json(Path(entry[name])) for name in ("occlusion", "completion", "regions", "dataset")}
+    for name, keys in NEEDED_OF_COMPLETIONS.items():
+        if missing := [key for key in keys if key not in parts[name]]:
+            raise InputError(f"{entry[name]}: the key {missing[0]!r} is missing; run what writes it again")
+    return {**entry, "parts": parts, **carried(entry["picture"])}
 
 
 def cost(results: Sequence[Result], trainings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ class Checkout:
         self.env = os.environ | {"PYTHONPATH": str(root / "src"), "CUDA_VISIBLE_DEVICES": ""}
 
     def command(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-m", "snakemake", *arguments, "--configfile", self.overlay]
+        return [sys.executable, "-m", "snakemake", *arguments, "--configfile", *self.overlay.split()]
 
     def snakemake(self, *arguments: str, succeeds: bool = True) -> str:
         """What Snakemake prints; `succeeds` is what must become of it."""
@@ -70,6 +70,14 @@ def paper(tmp_path) -> Checkout:
 def finished(tmp_path_factory) -> Checkout:
     """Run once, from frames to report; to be looked at, not to be changed."""
     checkout = Checkout(copied(tmp_path_factory.mktemp("finished")))
+    checkout.snakemake("--cores", "all")
+    return checkout
+
+
+@pytest.fixture(scope="session")
+def systems(tmp_path_factory) -> Checkout:
+    """Every comparison system, trained for two epochs on a few people."""
+    checkout = Checkout(copied(tmp_path_factory.mktemp("systems")), "tests/workflow/systems.yaml")
     checkout.snakemake("--cores", "all")
     return checkout
 

@@ -70,6 +70,9 @@ rule report:
         indexes=expand("results/index/{dataset}/annotated.csv.gz", dataset=config["report"]["datasets"]),
         metrics=METRICS,
         records=RECORDS,
+        completions=[
+            path for name in SHOWN_COMPLETED for key, path in completion_files(name).items() if key not in ("name", "from")
+        ],
         page="src/vreid/report.html.j2",
     output:
         "results/report/index.html",

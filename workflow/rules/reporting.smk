@@ -41,12 +41,31 @@ def pretraining():
     return [RUN.format(train=train, model=model, seed=0)] if train in DATASETS else []
 
 
+# The completed datasets that a table quotes.
+SHOWN_COMPLETED = [
+    name
+    for name in DATASETS
+    if "completed" in DATASETS[name]
+    and any(name in (place.train, place.test) for table in config["tables"].values() for place in places(table))
+]
 METRICS = list(dict.fromkeys(path for table in config["tables"] for path in table_metrics(table)))
 RECORDS = [f"{run}/train.json" for run in pretraining()]
 RECORDS += dict.fromkeys(
     [training_of(path) for path in METRICS]
     + [f"{run}/train.json" for figure in config["figures"] for run in figure_runs(figure)]
 )
+
+
+def completion_files(name):
+    """What the report shows of a completed dataset."""
+    folder = f"results/completion/{name}"
+    return {
+        "name": name,
+        "from": DATASETS[name]["completed"]["from"],
+        "picture": f"results/figures/completed-{name}.png",
+        "dataset": f"results/data/{name}.json",
+        **{part: f"{folder}/{part}.json" for part in ("occlusion", "completion", "regions")},
+    }
 
 
 def report_manifest(w):
@@ -64,6 +83,7 @@ def report_manifest(w):
                 }
                 for name in config["report"]["datasets"]
             ],
+            "completions": [completion_files(name) for name in SHOWN_COMPLETED],
             "metrics": METRICS,
             "trainings": RECORDS,
         }

@@ -1,0 +1,135 @@
+"""Every comparison system goes through the workflow; adding another takes one file and one entry."""
+
+import json
+import math
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from vreid import tables
+
+CONFIG = yaml.safe_load((Path(__file__).parents[2] / "config/config.yaml").read_text())
+TABLES = ("table3", "variants", "completion", "recognition")
+MODELS = {row["model"] for table in TABLES for row in CONFIG["tables"][table]["rows"]}
+TRAINED = sorted(model for model in MODELS if "trained_as" not in CONFIG["models"][model])
+
+TWELFTH = '''
+"""The mean of the frames, and a classifier."""
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from vreid import losses
+from vreid.models.heads import BNNeck
+from vreid.models.method import Method, Outputs
+from vreid.models.trunk import build_trunk, frame_maps
+
+
+@dataclass(frozen=True)
+class Options:
+    smoothing: float = 0.0
+
+
+class Network(nn.Module):
+    def __init__(self, trunk, people):
+        super().__init__()
+        self.trunk, self.head = trunk, BNNeck(trunk.channels, people)
+
+    def forward(self, clips):
+        feature = frame_maps(self.trunk, clips).float().mean((1, 3, 4))
+        return Outputs(feature, *self.head(feature))
+
+
+def build(options, spec, population, trunk_weights=None):
+    return Network(build_trunk(spec.trunk, trunk_weights), population.people)
+
+
+def terms(outputs, labels, options):
+    return {"softmax": losses.softmax_loss(outputs.logits, labels.pids, options.smoothing)}
+
+
+METHOD = Method(options=Options, network=build, losses=terms)
+'''
+
+
+def run_of(systems, model: str) -> Path:
+    completed = "-completed" if model == "hou" else ""
+    return systems.root / f"results/runs/synth-mars{completed}/{model}/seed0"
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_every_row_of_a_table_is_measured(systems, table):
+    frame = tables.read(systems.root / f"results/tables/{table}.csv")
+    assert set(frame.model) == {row["model"] for row in CONFIG["tables"][table]["rows"]}
+    for metric in CONFIG["tables"][table]["metrics"]:
+        assert frame[f"{metric}_mean"].between(0, 100).all(), metric
+    if CONFIG["tables"][table].get("costs"):
+        assert (frame.parameters > 20).all() and (frame.GMAC > 16).all() and (frame.seconds_mean >= 0).all()
+
+
+@pytest.mark.parametrize("model", TRAINED)
+def test_every_system_leaves_a_history_with_its_terms_dvdp_and_accuracy(systems, model):
+    history = pd.read_csv(run_of(systems, model) / "history.csv")
+    assert len(history) == (0 if model == "untrained" else 2)
+    assert set(history) > {"loss", "dvdp", "spread", "mAP", "R1"}
+    terms = [
+        name
+        for name in history
+        if name not in ("epoch", "step", "lr", "loss", "dvdp", "spread", "seconds", "mAP", "R1")
+    ]
+    assert terms or model == "untrained"
+    for _, epoch in history.iterrows():
+        assert math.isclose(sum(epoch[term] for term in terms), epoch["loss"], rel_tol=1e-4)
+
+
+def test_vrstc_is_several_jobs_and_the_report_shows_what_they_found(systems):
+    folder = systems.root / "results/completion/synth-mars-completed"
+    found = json.loads((folder / "occlusion.json").read_text())
+    assert {"precision", "recall", "base_rate"} <= found["regions"].keys()
+    errors = json.loads((folder / "completion.json").read_text())["held_out"]
+    assert all(error["l1"] > 0 and error["psnr"] > 0 for error in errors.values())
+    page = (systems.root / "results/report/index.html").read_text()
+    assert "synth-mars-completed, from synth-mars" in page and "found rightly" in page
+
+
+def test_a_metric_that_is_learned_or_another_distance_needs_no_training_of_its_own(systems):
+    for model in sorted(MODELS - set(TRAINED)):
+        run = run_of(systems, model)
+        assert not (run / "weights.pt").exists()
+        metrics = json.loads((run / "synth-mars/metrics.json").read_text())
+        assert metrics["provenance"]["trained_as"] == CONFIG["models"][model]["trained_as"]
+
+
+def test_a_second_call_has_nothing_to_do(systems):
+    assert "Nothing to be done" in systems.snakemake("--cores", "all")
+
+
+def test_an_edit_in_one_system_s_file_reruns_that_system_alone(systems, tmp_path):
+    path = systems.root / "src/vreid/models/sta.py"
+    before = path.read_text()
+    try:
+        path.write_text(before + "\nCHANGED = True\n")
+        jobs = systems.plan()
+    finally:
+        path.write_text(before)
+    rows = {"fu", "fu-t6", "fu-t8"}
+    assert {job.split()[2] for job in jobs if job.startswith(("train ", "embed ", "score "))} == rows
+    assert {job for job in jobs if job.startswith("table")} == {"table table3", "table variants"}
+
+
+def test_a_twelfth_system_is_one_file_and_one_entry(checkout):
+    (checkout.root / "src/vreid/models/twelfth.py").write_text(TWELFTH)
+    overlay = {
+        "models": {"new": {"method": "twelfth", "recipe": "unified", "smoothing": 0.1}},
+        "tables": {"table1": {"rows": [{"model": m, "label": m} for m in ("baseline", "aitl", "new")]}},
+    }
+    (checkout.root / "new.yaml").write_text(yaml.safe_dump(overlay))
+    checkout.overlay = f"{checkout.overlay} new.yaml"
+    jobs = {f"{rule} synth-mars new {seed}" for rule in ("freeze", "train") for seed in (0, 1)}
+    jobs |= {f"{rule} synth-mars new {seed} synth-mars" for rule in ("embed", "score") for seed in (0, 1)}
+    assert checkout.plan() == jobs | {"table table1", "report"}
+    checkout.snakemake("--cores", "all", "results/tables/table1.csv")
+    assert set(tables.read(checkout.root / "results/tables/table1.csv").model) == {"baseline", "aitl", "new"}
