@@ -14,10 +14,12 @@ from jsonschema.exceptions import best_match
 from snakemake.utils import update_config
 
 from vreid import spec
+from vreid.completion import train as completion
 from vreid.data import layouts
 from vreid.errors import InputError
 from vreid.metrics import PROTOCOLS
 from vreid.models import method, multitask, trunk
+from vreid.models.vrstc import regions
 from vreid.walkers.world import LIMITS, World
 
 REPOSITORY = Path(__file__).parents[2]
@@ -57,6 +59,8 @@ def test_what_the_repository_holds_is_valid(overlays):
         "",
         "datasets.synth-mars",
         "datasets.synth-mars.render",
+        "datasets.synth-mars-completed.completed",
+        "datasets.synth-mars-completed.completed.training",
         "budget",
         "budget.trunk",
         "budget.clips",
@@ -237,6 +241,14 @@ def test_the_paper_overlay_trains_as_paper_and_released_code_say(recipe, lr):
         ({"tables": {"table1": {"rows": [{"model": "nope", "label": "N"}]}}}, "tables.table1.rows[0].model: 'nope' is"),
         ({"figures": {"fig7": {"train": "nope"}}}, "figures.fig7.train: 'nope' is none of synth-mars"),
         ({"report": {"datasets": ["nope"]}}, "report.datasets[0]: 'nope' is none of"),
+        (
+            {"datasets": {"synth-mars-completed": {"completed": {"from": "synth-duke-completed"}}}},
+            "datasets.synth-mars-completed.completed.from: 'synth-duke-completed' is none of synth-mars, synth-duke",
+        ),
+        (
+            {"datasets": {"synth-duke-completed": {"completed": {"scorer": "nope"}}}},
+            "datasets.synth-duke-completed.completed.scorer: 'nope' is none of baseline",
+        ),
         ({"recipe": "nope"}, "recipe: 'nope' is none of paper, released"),
         ({"models": {"baseline": {"recipe": "nope"}}}, "models.baseline.recipe: 'nope' is none of"),
         ({"models": {"baseline": {"method": "nope"}}}, "models.baseline.method: there is no method 'nope'"),
@@ -256,3 +268,17 @@ def test_what_does_not_hold_together_is_said_before_any_job(tmp_path, overlay, t
 def test_the_readme_links_to_what_is_there():
     links = re.findall(r"\]\(([^)#:]+)\)", (REPOSITORY / "README.md").read_text())
     assert links and all((REPOSITORY / link).exists() for link in links)
+
+
+def test_the_schema_knows_the_options_of_the_completion():
+    for entry, options in {"scoring": regions.Options, "completion": completion.Options}.items():
+        described = DEFINITIONS[entry]["properties"]
+        assert list(described) == [field.name for field in dataclasses.fields(options)]
+        for field in dataclasses.fields(options):
+            default = re.search(r"\(([^()]*)\)[^()]*$", described[field.name]["description"])[1]
+            assert default == field.default or float(default) == field.default, field.name
+
+
+def test_a_dataset_is_rendered_or_completed_and_not_both():
+    both = CONFIG["datasets"]["synth-mars"] | {"completed": {"from": "synth-duke", "scorer": "baseline"}}
+    assert fault(CONFIG | {"datasets": CONFIG["datasets"] | {"both": both}})

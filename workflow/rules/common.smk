@@ -49,6 +49,7 @@ def is_rendered(name):
 include: "references.smk"
 include: "placement.smk"
 include: "reporting.smk"
+include: "completed.smk"
 
 
 # With a GPU, one training at a time has the machine (Snakemake caps the threads to --cores) and loads its frames in

@@ -290,7 +290,8 @@ class CompletionTrainer:
         tops = mask[:, 0, :, 0].argmax(1)
         with autocast(self.options.precision):
             x1, x2 = self.network(x, before, after, mask)
-            teaching = self._teach(x, x2.detach(), tops)
+        teaching = self._teach(x, x2.detach(), tops)
+        with autocast(self.options.precision):  # a new one: the old one keeps the discriminators' weights of before
             whole, local = self.discriminators(x2, tops)
             logits = self.scorer.logits(x2)
         terms = {
@@ -308,7 +309,8 @@ class CompletionTrainer:
 
     def _teach(self, x: Tensor, completed: Tensor, tops: Tensor) -> Tensor:
         """A step of the discriminators, before they judge the generators."""
-        real, made = self.discriminators(x, tops), self.discriminators(completed, tops)
+        with autocast(self.options.precision):
+            real, made = self.discriminators(x, tops), self.discriminators(completed, tops)
         loss = sum(losses.discriminator_loss(*pair) for pair in zip(real, made))
         self.teacher.zero_grad(set_to_none=True)
         loss.backward()
@@ -352,9 +354,8 @@ def train_completion(
     chosen = build(Options, options, "training")
     scorer = Scorer(spec_path, weights_path)
     torch.use_deterministic_algorithms(device().type == "cpu")
-    torch.utils.deterministic.fill_uninitialized_memory = (
-        False  # nothing here reads it, and it costs a fifth of the time
-    )
+    # Nothing here reads memory that was not written, and filling it costs a fifth of the time.
+    torch.utils.deterministic.fill_uninitialized_memory = False
     torch.set_num_threads(scorer.spec.training.threads)
     trainer = _trainer(regions_path, index_path, FrameReader(root, *scorer.size, stored_size), scorer, chosen, workers)
     code = provenance.code_digest("vreid.completion.train", f"vreid.models.{scorer.spec.method}")
