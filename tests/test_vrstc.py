@@ -156,16 +156,6 @@ def test_the_spatial_generator_sees_no_neighbours_and_the_temporal_one_sees_both
         assert torch.equal(again[0], spatial) and not torch.equal(again[1], temporal)
 
 
-def test_what_is_missing_enters_in_the_mean_colour_of_the_rest_and_is_corrected_from_there():
-    x, mask = random_frames(2, 3, 32, 16), middle_missing()
-    rest = torch.cat([x[:, :, :10], x[:, :, 21:]], dim=2).mean((2, 3))
-    filled = stcnet.mean_filled(x, mask)
-    torch.testing.assert_close(filled[:, :, 15, 7], rest)
-    assert torch.equal(filled[:, :, :10], x[:, :, :10])
-    torch.testing.assert_close(stcnet.corrected(filled, torch.zeros(1)), filled.clamp(0.01, 0.99))
-    assert stcnet.corrected(torch.tensor(0.5), torch.tensor(2.0)).item() == pytest.approx(1 / (1 + math.exp(-2)))
-
-
 def test_the_network_has_the_layers_of_its_design():
     wide = stcnet.CompletionNetwork(64, 10.0)
     shapes = [tuple(m.weight.shape) for m in wide.spatial.encoder.modules() if isinstance(m, torch.nn.Conv2d)]

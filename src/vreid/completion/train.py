@@ -34,7 +34,7 @@ from vreid.files import written_whole
 from vreid.hardware import autocast, device, device_name, precision
 from vreid.models.vrstc import losses
 from vreid.models.vrstc.regions import references
-from vreid.models.vrstc.stcnet import CompletionNetwork, Discriminators, mean_filled
+from vreid.models.vrstc.stcnet import CompletionNetwork, Discriminators
 from vreid.progress import Progress
 from vreid.spec import build, one_of
 
@@ -206,8 +206,10 @@ def held_out_errors(
         mask = region_masks(batch.region.to(device()), x.shape[2:], regions)
         with autocast(asked):
             x1, x2 = network(x, before, after, mask)
+        kept = 1 - mask
+        mean = ((x * kept).sum((2, 3)) / kept.sum((2, 3)))[:, :, None, None].expand_as(x)
         nearest = torch.where((batch.nearest == 1).to(device())[:, None, None, None], before, after)
-        for name, made in zip(found, (x2, x1, mean_filled(x, mask), nearest)):
+        for name, made in zip(found, (x2, x1, mean, nearest)):
             found[name].add(x, made, mask)
     return found
 

@@ -1,9 +1,7 @@
 """The spatial-temporal completion network: two generators in a row, and the discriminators that teach them.
 
 Layers follow the globally and locally consistent image completion network (Iizuka et al. 2017), which the paper's
-design follows; `width` is the number of channels of the first layer, 64 there. Assumed, so that a short training
-need not learn the colours of every street first: a missing region enters the spatial generator in the mean colour of
-the rest of its frame, and a decoder corrects what enters its generator, within the sigmoid.
+design follows; `width` is the number of channels of the first layer, 64 there.
 """
 
 import torch
@@ -41,26 +39,15 @@ def encoder(width: int) -> nn.Sequential:
 
 
 def decoder(width: int) -> nn.Sequential:
-    """(B, 4·width, H/4, W/4) → corrections (B, 3, H, W), which enter a sigmoid."""
+    """(B, 4·width, H/4, W/4) → frames (B, 3, H, W) in [0, 1]."""
     return nn.Sequential(
         upward(4 * width, 2 * width),
         layer(2 * width, 2 * width),
         upward(2 * width, width),
         layer(width, max(1, width // 2)),
         nn.Conv2d(max(1, width // 2), 3, 3, padding=1),
+        nn.Sigmoid(),
     )
-
-
-def corrected(guess: Tensor, correction: Tensor) -> Tensor:
-    """A guess in [0, 1], moved by a correction on the scale of the sigmoid's input."""
-    return (guess.logit(eps=0.01) + correction.float()).sigmoid()
-
-
-def mean_filled(x: Tensor, mask: Tensor) -> Tensor:
-    """Frames with what is missing in the mean colour of the rest."""
-    kept = 1 - mask
-    mean = (x * kept).sum((2, 3), keepdim=True) / kept.sum((2, 3), keepdim=True).clamp(min=1)
-    return torch.where(mask > 0, mean, x)
 
 
 def attend(current: Tensor, reference: Tensor, scale: float) -> Tensor:
@@ -87,9 +74,8 @@ class SpatialGenerator(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """Frames (B, 3, H, W) in [0, 1], masks (B, 1, H, W) → x1, which differs from x where the mask is 1 only."""
-        guess = mean_filled(x, mask)
-        made = self.decoder(self.encoder(torch.cat([guess, mask], dim=1)))
-        return torch.where(mask > 0, corrected(guess, made), x)
+        made = self.decoder(self.encoder(torch.cat([x * (1 - mask), mask], dim=1)))
+        return torch.where(mask > 0, made.float(), x)
 
 
 class TemporalGenerator(nn.Module):
@@ -108,7 +94,7 @@ class TemporalGenerator(nn.Module):
         current, *others = self.encoder(torch.cat(frames)).chunk(3)
         attended = [attend(current, other, self.scale).to(current.dtype) for other in others]
         made = self.decoder(self.fusion(torch.cat([current, *attended], dim=1)))
-        return torch.where(mask > 0, corrected(x1, made), x1)
+        return torch.where(mask > 0, made.float(), x1)
 
 
 class CompletionNetwork(nn.Module):
