@@ -57,8 +57,8 @@ def before_after(index: Path, regions: Path, root: Path, completed: Path, out: P
 def choose(table: pd.DataFrame, occluded: np.ndarray, count: int) -> list[tuple[int, int, int, int]]:
     """(row, frame, frame before, frame after) of at most `count` completed frames, places from 0.
 
-    Half of them, where there are so many, are of tracklets annotated as occluded or with several people; the others
-    spread over the table. Of a tracklet the frame is shown whose occluded regions are fewest, the middle one of those.
+    Up to half of them are of tracklets annotated as occluded, or else with several people; the others spread over the
+    people of the table. Of a tracklet the frame is shown whose occluded regions are fewest, the middle one of those.
     """
     able = {}
     for row, span in enumerate(frame_spans(table["num_frames"].to_numpy())):
@@ -71,14 +71,14 @@ def choose(table: pd.DataFrame, occluded: np.ndarray, count: int) -> list[tuple[
             sides = [int(side[at]) for side, at in ((before, -1), (after, 0)) if len(side)]
             able[row] = (frame, sides[0], sides[-1])
     rows = np.array(sorted(able), int)
-    hidden = np.zeros(len(table), bool)
+    picked: list[int] = []
     for name in ("occlusion", "multi-person"):
         if name in table:
-            hidden |= table[name].eq(1).fillna(False).to_numpy(bool)
-    known, others = rows[hidden[rows]], rows[~hidden[rows] & (table["pid"].to_numpy()[rows] > 0)]
-    first = spread(known, max(count // 2, count - len(others)))
-    picked = sorted([*first, *spread(others, count - len(first))])
-    return [(row, *able[row]) for row in picked]
+            annotated = table[name].eq(1).fillna(False).to_numpy(bool)[rows]
+            picked += spread(np.setdiff1d(rows[annotated], picked), count // 2 - len(picked))
+    people = rows[table["pid"].to_numpy()[rows] > 0]
+    picked += spread(np.setdiff1d(people, picked), count - len(picked))
+    return [(row, *able[row]) for row in sorted(picked)]
 
 
 def spread(rows: np.ndarray, count: int) -> list[int]:
