@@ -27,6 +27,17 @@ SMALL = Spec(model="m", seed=0, trunk=Trunk("small", 8, "none"), clips=Clips(fra
 ATTENTION = ("co", "self", "mean")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread_on_the_cpu():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        on_cpu(patch.setattr)
+        yield
+    torch.use_deterministic_algorithms(False)
+    torch.set_num_threads(threads)
+
+
 def settings(**options) -> Options:
     return METHOD.settings(replace(SMALL, options={"width": 6, **options}))
 
@@ -280,7 +291,7 @@ def test_the_terms_are_oim_of_every_frame_and_ten_times_the_pair_loss():
     assert list(found) == ["oim", "pairs"]
     assert float(found["oim"].detach()) == pytest.approx(sum(by_frame) / 24, rel=1e-4)
     expected = weighted_bce(outputs.extra["pairs"].sigmoid().tolist(), same, 3)
-    assert float(found["pairs"]) == pytest.approx(expected, rel=1e-4)
+    assert float(found["pairs"].detach()) == pytest.approx(expected, rel=1e-4)
     assert list(terms(outputs, labels, settings(attention="mean"))) == ["oim"]
 
 
@@ -311,12 +322,7 @@ def test_the_pair_loss_stands_at_its_collapse_where_all_snippets_are_alike():
 def world(tmp_path_factory):
     root = tmp_path_factory.mktemp("world")
     tiny.index(tiny.write_dataset(root), root / "annotated.csv.gz")
-    threads = torch.get_num_threads()
-    with pytest.MonkeyPatch.context() as patch:
-        on_cpu(patch.setattr)
-        yield root
-    torch.use_deterministic_algorithms(False)
-    torch.set_num_threads(threads)
+    return root
 
 
 def trained(world, out, **options):

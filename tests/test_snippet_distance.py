@@ -245,6 +245,7 @@ def with_value(name, place, value):
         (lambda stored: stored | {"distance_weight": np.ones(4)}, r"35 channels are not 4 · \(1 \+ 2 · frames\)"),
         (lambda stored: stored | {"distance_weight": np.ones(35)}, r"are not 35 · \(1"),
         (lambda stored: stored | {"distance_weight": np.ones((5, 2))}, r"needs a weight \(W,\)"),
+        (lambda stored: stored | {"distance_weight": np.ones(0)}, r"needs a weight \(W,\)"),
         (
             lambda stored: stored | {"distance_bias": np.array(np.nan)},
             "the parameter 'bias' of the distance 'snippets' is not finite",

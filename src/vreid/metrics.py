@@ -139,7 +139,7 @@ def _snippet_comparison(attention: str, weight: np.ndarray | None, bias: np.ndar
         if weight is not None or bias is not None:
             raise ValueError("attention 'mean' compares by cosine and has no weight and no bias")
         return cosine_distance
-    if weight is None or bias is None or np.ndim(weight) != 1 or np.ndim(bias):
+    if weight is None or bias is None or np.ndim(weight) != 1 or not len(weight) or np.ndim(bias):
         raise ValueError(f"attention {attention!r} needs a weight (W,) and one bias")
     return partial(_co_attended if attention == "co" else _self_attended, weight=weight, bias=bias)
 
