@@ -123,6 +123,7 @@ rule truth:
         "logs/completion/{dataset}/truth.log",
     wildcard_constraints:
         dataset=any_of(name for name in COMPLETED if is_rendered(name)),
+    priority: -1  # only the report waits for it
     conda:
         "../envs/vreid.yaml"
     threads: 64
@@ -147,6 +148,7 @@ rule occlusion:
     wildcard_constraints:
         dataset=any_of(COMPLETED),
     localrule: True
+    priority: -1  # only the report waits for it
     conda:
         "../envs/vreid.yaml"
     params:
@@ -170,6 +172,7 @@ rule before_after:
         "logs/figures/completed-{dataset}.log",
     wildcard_constraints:
         dataset=any_of(COMPLETED),
+    priority: -1  # only the report waits for it
     conda:
         "../envs/vreid.yaml"
     params:

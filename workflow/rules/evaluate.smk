@@ -42,6 +42,7 @@ rule cost:
     log:
         "logs/cost/{model}.log",
     localrule: True
+    priority: -1  # only the report waits for it
     conda:
         "../envs/vreid.yaml"
     params:

@@ -53,6 +53,7 @@ rule contact_sheet:
         "results/figures/contact-{dataset}.png",
     log:
         "logs/figures/contact-{dataset}.log",
+    priority: -1  # only the report waits for it
     conda:
         "../envs/vreid.yaml"
     params:
@@ -71,7 +72,10 @@ rule report:
         metrics=METRICS,
         records=RECORDS,
         completions=[
-            path for name in SHOWN_COMPLETED for key, path in completion_files(name).items() if key not in ("name", "from")
+            path
+            for name in SHOWN_COMPLETED
+            for key, path in completion_files(name).items()
+            if key not in ("name", "from")
         ],
         page="src/vreid/report.html.j2",
     output:
