@@ -36,6 +36,7 @@ from vreid.spec import Spec, Training
 
 HISTORY = ("epoch", "step", "lr", "loss", "dvdp", "spread", "seconds", "mAP", "R1")  # where no epoch says more
 COLLAPSED = 1e-3  # a mean cosine distance between people below this tells nobody apart
+PARKED = 0.003  # a loss so near to its value for equal features, epoch after epoch, stands there
 CHECKPOINT_SECONDS = 15.0  # at most so much work is lost, beside the epoch that was running
 
 
@@ -165,7 +166,7 @@ class Trainer:
         if last.get("spread", 1.0) < COLLAPSED:
             raise InputError(f"{where}, different people are at mean cosine distance {last['spread']:.1e}; {mend}")
         for term, value in self.method.collapsed(self.options).items():
-            if settled and all(abs(epoch.get(term, 0) / value - 1) < 0.01 for epoch in settled):
+            if settled and all(abs(epoch.get(term, 0) / value - 1) < PARKED for epoch in settled):
                 stands = f"the term `{term}` stands at {last[term]:.4f}, its value where all features are alike"
                 raise InputError(f"{where}, {stands}; {mend}")
 

@@ -126,7 +126,6 @@ rule truth:
     priority: -1  # only the report waits for it
     conda:
         "../envs/vreid.yaml"
-    threads: 64
     params:
         world=lambda w: world(completed(w)["from"]),
         regions=lambda w: completed(w).get("scoring", {}).get("regions", 3),
@@ -147,8 +146,8 @@ rule occlusion:
         "logs/completion/{dataset}/occlusion.log",
     wildcard_constraints:
         dataset=any_of(COMPLETED),
-    localrule: True
     priority: -1  # only the report waits for it
+    localrule: True
     conda:
         "../envs/vreid.yaml"
     params:

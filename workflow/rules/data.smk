@@ -14,7 +14,6 @@ rule render:
         dataset=any_of(name for name in DATASETS if "render" in DATASETS[name]),
     conda:
         "../envs/vreid.yaml"
-    threads: 64
     params:
         world=lambda w: world(w.dataset),
         tree=lambda w: DATASETS[w.dataset]["root"],

@@ -41,8 +41,8 @@ rule cost:
         "results/cost/{model}.json",
     log:
         "logs/cost/{model}.log",
-    localrule: True
     priority: -1  # only the report waits for it
+    localrule: True
     conda:
         "../envs/vreid.yaml"
     params:
