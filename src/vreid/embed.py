@@ -149,7 +149,7 @@ def embed(
     spec = Spec.load(spec_path)
     torch.set_num_threads(spec.training.threads)
     torch.use_deterministic_algorithms(device().type == "cpu")  # on a GPU some have no such form
-    trained = _train_record(weights_path.with_name("train.json"), spec)
+    trained = train_record(weights_path.with_name("train.json"), spec)
     rows = test_tracklets(read_tracklets(index_path), index_path)
     method, options, network = load_network(spec, weights_path, trained)
     reader = FrameReader(root, spec.clips.height, spec.clips.width, stored_size)
@@ -237,7 +237,8 @@ def recognised(
     return arrays
 
 
-def _train_record(path: Path, spec: Spec) -> dict:
+def train_record(path: Path, spec: Spec) -> dict:
+    """The train.json of a run; InputError unless it is of this spec, or of the model that the spec is trained as."""
     try:
         record = json.loads(path.read_text())
     except (OSError, ValueError) as error:

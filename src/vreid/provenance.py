@@ -3,6 +3,7 @@
 import ast
 import functools
 import hashlib
+import json
 import os
 import platform
 import subprocess
@@ -73,6 +74,11 @@ def file_digest(path: str | Path) -> str:
     """12 hex digits over the content of a file."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:12]
+
+
+def is_rendered(manifest: Path | None) -> bool:
+    """Whether a dataset's pictures are drawn: its manifest says so, and a dataset without one is filmed."""
+    return manifest is not None and bool(json.loads(manifest.read_text()).get("rendered"))
 
 
 def commit() -> tuple[str, bool]:

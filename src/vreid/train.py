@@ -207,7 +207,7 @@ def train(
     """Train one run and write weights.pt, history.csv and train.json into the folder `out`.
 
     It goes on from a checkpoint only if spec, data, trunk weights, code, precision and kind of device are the same.
-    `manifest` stands for the pixels of a rendered dataset, which the index says nothing of; a filmed one has none.
+    `manifest` stands for the pixels of a dataset that is made, which the index says nothing of; a filmed one has none.
     """
     torch.use_deterministic_algorithms(device().type == "cpu")  # on a GPU some have no such form
     started = datetime.datetime.now(datetime.UTC)
@@ -237,7 +237,7 @@ def train(
     kind = [headline, precision(spec.training.precision), device().type]
     identity = " ".join([spec.digest, code, *digests.values(), *kind])
     trainer.run(out / "resume", identity, workers)
-    _write(out, trainer, dataset, code, digests, started)
+    _write(out, trainer, dataset, provenance.is_rendered(manifest), code, digests, started)
     shutil.rmtree(out / "resume", ignore_errors=True)
 
 
@@ -268,7 +268,13 @@ def validation_scores(
 
 
 def _write(
-    out: Path, trainer: Trainer, dataset: str, code: str, digests: dict[str, str], started: datetime.datetime
+    out: Path,
+    trainer: Trainer,
+    dataset: str,
+    rendered: bool,
+    code: str,
+    digests: dict[str, str],
+    started: datetime.datetime,
 ) -> None:
     spec, population = trainer.spec, trainer.data.population
     commit, dirty = provenance.commit()
@@ -279,7 +285,7 @@ def _write(
         "commit": commit,
         "dirty": dirty,
         "model": spec.model,
-        "rendered": "manifest" in digests,
+        "rendered": rendered,
         "recipe": spec.recipe,
         "seed": spec.seed,
         "train_dataset": dataset,

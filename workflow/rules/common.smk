@@ -140,8 +140,8 @@ def world(name):
 
 
 def manifest_option(name):
-    """The digest of a rendered dataset's pixels, which its index says nothing of."""
-    return f"--manifest {source_files(name)}" if is_rendered(name) else ""
+    """The manifest of a dataset that is made: the digest of its pixels, which its index says nothing of."""
+    return f"--manifest {source_files(name)}" if is_made(name) else ""
 
 
 def frame_size(dataset, option="--frame-size"):

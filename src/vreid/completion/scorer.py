@@ -1,16 +1,13 @@
 """A finished run as a judge of frames: its trunk scores regions, its classifier guides the completion."""
 
-from dataclasses import replace
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from vreid.data.clips import normalise
-from vreid.embed import _train_record, load_weights
+from vreid.embed import load_network, train_record
 from vreid.errors import InputError
 from vreid.hardware import autocast, device
-from vreid.models import method as methods
 from vreid.spec import Spec
 
 
@@ -19,16 +16,12 @@ class Scorer:
 
     def __init__(self, spec_path: Path, weights_path: Path):
         self.spec = Spec.load(spec_path)
-        record = _train_record(weights_path.with_name("train.json"), self.spec)
+        record = train_record(weights_path.with_name("train.json"), self.spec)
         self.people = record["people"]
-        method = methods.load(self.spec.method)
-        unloaded = replace(self.spec, trunk=replace(self.spec.trunk, weights="none"))
-        population = methods.Population(record["people"], record["attributes"])
-        self.network: nn.Module = method.network(method.settings(self.spec), unloaded, population)
+        *_, self.network = load_network(self.spec, weights_path, record)
         if not isinstance(getattr(self.network, "trunk", None), nn.Module):
             raise InputError(f"{spec_path}: the method {self.spec.method!r} has no trunk to score regions with")
-        self.network.load_state_dict(load_weights(weights_path))
-        self.network.eval().requires_grad_(False).to(device(), memory_format=torch.channels_last)
+        self.network.eval().requires_grad_(False)
 
     @property
     def size(self) -> tuple[int, int]:

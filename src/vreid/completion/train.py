@@ -348,7 +348,8 @@ def train_completion(
 ) -> None:
     """Train on the training split and write weights.pt, history.csv and completion.json into the folder `out`.
 
-    The run of `spec_path` and `weights_path` is the ID guider. `manifest` stands for the pixels of a rendered dataset.
+    The run of `spec_path` and `weights_path` is the ID guider. `manifest` stands for the pixels of a dataset that is
+    made.
     """
     started = datetime.datetime.now(datetime.UTC)
     chosen = build(Options, options, "training")
@@ -367,7 +368,7 @@ def train_completion(
     commit, dirty = provenance.commit()
     record = {
         "dataset": dataset,
-        "rendered": manifest is not None,
+        "rendered": provenance.is_rendered(manifest),
         "held_out": trainer.errors(),
         "held_out_frames": len(trainer.held_out.samples.frame),
         "training_frames": len(trainer.training.samples.frame),
