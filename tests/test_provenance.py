@@ -1,5 +1,6 @@
 """The digest of the code behind a number changes with what the code does and with nothing else."""
 
+import json
 import os
 import re
 import subprocess
@@ -175,3 +176,10 @@ def test_a_machine_without_git_has_no_commit(monkeypatch, tmp_path):
 
 def test_the_processor_is_named_with_the_cores_of_this_process():
     assert re.fullmatch(r".+, [1-9][0-9]* cores", cpu_name())
+
+
+@pytest.mark.parametrize("said, rendered", [({"rendered": True}, True), ({"rendered": False}, False), ({}, False)])
+def test_a_manifest_says_whether_pictures_are_rendered(said, rendered, tmp_path):
+    (tmp_path / "set.json").write_text(json.dumps(said))
+    assert provenance.is_rendered(tmp_path / "set.json") == rendered
+    assert not provenance.is_rendered(None)

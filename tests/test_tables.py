@@ -313,3 +313,15 @@ def test_recognised_attributes_may_be_quoted_like_scores(tmp_path):
         path.write_text(json.dumps(content))
     frame = made(metrics, changed(metrics=["accuracy", "F1"]))
     assert frame.F1_mean.to_list() == [72, 72] and frame.F1_published.to_list() == ["", ""]
+
+
+def test_by_how_much_all_rows_are_better_than_the_floor_is_said(tmp_path):
+    spec = changed(floor="baseline")
+    said = typeset.notes(spec, made(write_scores(tmp_path, {"baseline": [0.1, 0.2], "aitl": [0.5, 0.6]}), spec))
+    assert "On synth-mars every row lies 40.0 points of mAP or more above 'Baseline'." in said
+
+
+def test_rows_that_are_no_better_than_the_floor_are_named(tmp_path):
+    spec = changed(floor="baseline")
+    said = typeset.notes(spec, made(write_scores(tmp_path, {"baseline": [0.5], "aitl": [0.5]}), spec))
+    assert "On synth-mars no better than 'Baseline': Baseline + AITL." in said

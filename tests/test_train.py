@@ -214,6 +214,12 @@ def test_a_training_that_tells_nobody_apart_is_refused():
     assert collapse_of([{"spread": 0.4}], {}) is None
 
 
+def test_a_training_that_draws_all_people_together_is_refused():
+    shrinking = [{"spread": value} for value in (0.5, 0.4, 0.3, 0.2, 0.1, 0.04)]
+    assert "at mean cosine distance 4.0e-02" in collapse_of(shrinking, {})
+    assert collapse_of([*shrinking, {"spread": 0.06}], {}) is None
+
+
 def test_a_triplet_loss_parked_at_its_value_for_equal_features_is_refused():
     parked, falling = (
         [{"spread": 0.4, "triplet": value} for value in values] for values in ([0.693] * 6, [0.693] * 5 + [0.6])
@@ -250,6 +256,11 @@ def test_a_term_is_the_mean_over_the_steps_of_its_epoch(world, tmp_path):
     """A classifier that has learnt nothing loses the logarithm of the number of people at every step."""
     run = train(world, tmp_path, spec(options=BASELINE, training={"epochs": 1, "lr": 1e-9}))
     assert history(run)["softmax"].item() == pytest.approx(math.log(8), abs=0.05)
+
+
+def test_dvdp_is_blank_where_nobody_has_three_clips(world, tmp_path):
+    run = train(world, tmp_path, spec(options=BASELINE, training={"epochs": 1, "clips": 2}))
+    assert history(run)["dvdp"].isna().all() and history(run)["loss"].notna().all()
 
 
 def test_accuracy_stands_at_validation_epochs_and_at_the_last(finished):

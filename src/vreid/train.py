@@ -36,6 +36,7 @@ from vreid.spec import Spec, Training
 
 HISTORY = ("epoch", "step", "lr", "loss", "dvdp", "spread", "seconds", "mAP", "R1")  # where no epoch says more
 COLLAPSED = 1e-3  # a mean cosine distance between people below this tells nobody apart
+SHRUNK = 0.1  # nor does one that is so small a share of what it was in the first epoch
 PARKED = 0.003  # a loss so near to its value for equal features, epoch after epoch, stands there
 CHECKPOINT_SECONDS = 15.0  # at most so much work is lost, beside the epoch that was running
 
@@ -154,16 +155,21 @@ class Trainer:
             self.method.remember(self.network, outputs, labels)
         self.step += 1
         distances = losses.cosine_distances(outputs.feature.detach())
-        seen = {"dvdp": losses.dvdp(distances, labels.pids), "spread": losses.spread(distances, labels.pids)}
+        pair = losses.intra_class_pair(distances, labels.pids)
+        dvdp = torch.where(
+            pair.valid.any(), losses.intra_class_gap(distances, pair), torch.nan
+        )  # of K < 3 there is none
+        seen = {"dvdp": dvdp, "spread": losses.spread(distances, labels.pids)}
         return {name: value.detach() for name, value in {"loss": loss, **terms, **seen}.items()}
 
     def _refuse_collapse(self) -> None:
         """A training that ends with all features alike is an error, not a result."""
         last = self.history[-1] if self.history else {}
         settled = self.history[-3:] if len(self.history) >= 6 else []  # a shorter training may just pass by there
+        least = max(COLLAPSED, SHRUNK * self.history[0].get("spread", 0)) if settled else COLLAPSED
         where = f"models.{self.spec.model}: the training has collapsed"
         mend = "lower `training.lr`, or warm up longer"
-        if last.get("spread", 1.0) < COLLAPSED:
+        if last.get("spread", 1.0) < least:
             raise InputError(f"{where}, different people are at mean cosine distance {last['spread']:.1e}; {mend}")
         for term, value in self.method.collapsed(self.options).items():
             if settled and all(abs(epoch.get(term, 0) / value - 1) < PARKED for epoch in settled):

@@ -107,12 +107,25 @@ def notes(spec: Mapping[str, Any], frame: pd.DataFrame) -> list[str]:
         )
         for row in part[(part.train != part.column_train) | (part.test != part.column_test)].itertuples():
             said.append(f"{row.label} is trained and tested on {pair(row.train, row.test)}.")
+        said += above_the_floor(spec, part)
     said += [f"{row['label']}: {row['note']}" for row in spec["rows"] if "note" in row]
     if "GMAC" in frame:
         said.append(f"{COST}: counted, not timed; a GMAC is 10⁹ multiply-adds of one test clip.")
     if sources := sorted({source for text in frame.published_source for source in text.split("; ") if source}):
         said.append(f"Published: as printed in {'; '.join(sources)}; {BLANK} where not printed or not legible.")
     return [*said, BOLD_RULE]
+
+
+def above_the_floor(spec: Mapping[str, Any], part: pd.DataFrame) -> list[str]:
+    """By how much the rows of a column lie above the one that `floor` names: each must, or is named."""
+    floor = part[part.model == spec.get("floor")]
+    if floor.empty:
+        return []
+    lead = part[part.model != spec["floor"]].set_index("label").mAP_mean - floor.mAP_mean.item()
+    where = pair(floor.column_train.item(), floor.column_test.item())
+    if (lead > 0).all():
+        return [f"On {where} every row lies {lead.min():.1f} points of mAP or more above {floor.label.item()!r}."]
+    return [f"On {where} no better than {floor.label.item()!r}: {', '.join(lead.index[lead <= 0])}."]
 
 
 def recipes(part: pd.DataFrame) -> str:

@@ -20,6 +20,7 @@ from vreid.errors import InputError
 from vreid.metrics import PROTOCOLS
 from vreid.models import method, multitask, trunk
 from vreid.models.vrstc import regions
+from vreid.tables import places
 from vreid.walkers.world import LIMITS, World
 
 REPOSITORY = Path(__file__).parents[2]
@@ -36,7 +37,16 @@ def configuration(*overlays: str) -> dict:
 
 
 CONFIG = configuration()
-OVERLAYS = [(), ("config/paper.yaml",), ("tests/workflow/tiny.yaml",)]
+PAPER = "config/paper.yaml"
+OVERLAYS = [
+    (),
+    (PAPER,),
+    (PAPER, "config/duke.yaml"),
+    ("config/native.yaml",),
+    (PAPER, "config/native.yaml", "config/native-paper.yaml"),
+    ("tests/workflow/tiny.yaml",),
+    ("tests/workflow/systems.yaml",),
+]
 
 
 def fault(config: dict) -> str | None:
@@ -112,8 +122,40 @@ def test_every_model_resolves_to_a_spec_that_its_method_accepts(overlays, recipe
     config = configuration(*overlays) | {"recipe": recipe}
     for model in config["models"]:
         run = spec.resolve(config, model, seed=0)
-        assert run.recipe == config["models"][model].get("recipe", recipe)
+        entry = config["models"][model]
+        says = entry if "recipe" in entry else config["models"].get(entry.get("trained_as"), {})
+        assert run.recipe == says.get("recipe", recipe)
         method.load(run.method).settings(run)
+
+
+IN_ORDER = ("gltr", "case")  # convolution over time, and snippets, need frames in their order
+
+
+@pytest.mark.parametrize("overlays", [(), (PAPER,), (PAPER, "config/duke.yaml")])
+def test_table_3_is_on_one_scale(overlays):
+    config = configuration(*overlays)
+    rows = [row["model"] for row in config["tables"]["table3"]["rows"] if row["model"] != "untrained"]
+    specs = [spec.resolve(config, model, seed=0) for model in rows]
+    batch_of_cameras = [replaced(run.training, batch="people") for run in specs]
+    assert all(training == batch_of_cameras[0] for training in batch_of_cameras)
+    assert len({run.trunk for run in specs}) == 1
+    assert len({(run.augment.pad, run.augment.flip, run.augment.erase) for run in specs}) == 1
+    assert len({run.clips.order for run in specs if run.method not in IN_ORDER}) == 1
+    options = [method.load(run.method).settings(run) for run in specs]
+    assert len({known.label_smoothing for known in options if hasattr(known, "label_smoothing")}) == 1
+
+
+def replaced(settings, **changes):
+    return dataclasses.replace(settings, **changes)
+
+
+@pytest.mark.parametrize("model, epochs", [("case", 30), ("nvan", 200), ("sta", 800)])
+def test_native_settings_at_the_scale_of_the_papers_have_their_length(model, epochs):
+    config = configuration(PAPER, "config/native.yaml", "config/native-paper.yaml")
+    native = [name for name, entry in config["models"].items() if entry.get("recipe") == "native"]
+    runs = [spec.resolve(config, name, 0) for name in native]
+    assert {run.training.epochs for run in runs if run.method == model} == {epochs}
+    assert {column["train"] for column in config["tables"]["native"]["columns"]} == {"mars"}
 
 
 def test_an_unknown_recipe_is_refused_with_those_that_there_are():
@@ -137,10 +179,13 @@ def test_every_key_is_described():
 
 
 def test_every_object_is_closed():
-    """The options of `multitask` are closed where they stand: in a model and in a recipe."""
+    """The options of `multitask` are closed where they stand: in a model and in a recipe.
+
+    A recipe's other keys are the names of methods, which `recipes.unified: 'mslm'` below shows to be checked.
+    """
     for where, entry in objects(SCHEMA):
         closed = entry.get("additionalProperties") is False or entry.get("unevaluatedProperties") is False
-        assert closed or where == "$.$defs.multitask", where
+        assert closed or where in ("$.$defs.multitask", "$.$defs.recipe"), where
     assert DEFINITIONS["recipe"]["properties"]["multitask"]["unevaluatedProperties"] is False
 
 
@@ -216,9 +261,15 @@ def test_with_mars_in_place_the_paper_is_planned_on_mars_alone(paper):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.mkdir() if part.endswith("/") else path.touch()
     jobs = paper.plan()
-    rows = [row["model"] for row in CONFIG["tables"]["table1"]["rows"]]
-    trainings = {f"train mars {model} {seed}" for model in rows for seed in CONFIG["seeds"]}
-    assert {job for job in jobs if job.startswith("train")} == trainings
+    config = configuration(PAPER)
+    trainings = set()
+    for table in config["tables"].values():
+        for place in places(table):
+            trained = config["models"][place.row["model"]].get("trained_as", place.row["model"])
+            seeds = table.get("seeds", config["seeds"])
+            trainings |= {f"train {place.train} {trained} {seed}" for seed in seeds}
+    assert {job for job in jobs if job.startswith("train ")} == trainings
+    assert {job for job in jobs if job.startswith("train_completion")} == {"train_completion mars-completed"}
     assert not any("synth" in job or "duke" in job for job in jobs)
 
 
@@ -251,6 +302,9 @@ def test_the_paper_overlay_trains_as_paper_and_released_code_say(recipe, lr):
         ),
         ({"recipe": "nope"}, "recipe: 'nope' is none of paper, released"),
         ({"models": {"baseline": {"recipe": "nope"}}}, "models.baseline.recipe: 'nope' is none of"),
+        ({"recipes": {"unified": {"mslm": {"margin": 0.1}}}}, "recipes.unified: 'mslm' is neither a section"),
+        ({"tables": {"table3": {"floor": "nope"}}}, "tables.table3.floor: 'nope' is none of"),
+        ({"models": {"new": {"trained_as": "nope"}}}, "models.new.trained_as: 'nope' is none of"),
         ({"models": {"baseline": {"method": "nope"}}}, "models.baseline.method: there is no method 'nope'"),
         ({"models": {"baseline": {"trunk": {"name": "resnet50"}}}}, "width: resnet50 has 64 channels"),
         ({"budget": {"trunk": {"weights": "synth-people/nope"}}}, "budget.trunk.weights: 'nope' is none of"),

@@ -13,7 +13,7 @@ from snakemake.utils import validate
 
 from vreid.errors import InputError
 from vreid.provenance import code_digest
-from vreid.spec import canonical, resolve
+from vreid.spec import SECTIONS, canonical, resolve
 from vreid.tables import places
 
 # An overlay takes an entry away by saying that it is null.

@@ -41,7 +41,6 @@ rule cost:
         "results/cost/{model}.json",
     log:
         "logs/cost/{model}.log",
-    priority: -1  # only the report waits for it
     localrule: True
     conda:
         "../envs/vreid.yaml"

@@ -13,8 +13,8 @@ def unknown_names():
             names += [(f"{at}.models", model, rows) for model in column.get("models", [])]
             names += [(f"{at}.datasets", model, rows) for model in column.get("datasets", {})]
             names += [(f"{at}.datasets.{m}", name, datasets) for m, name in column.get("datasets", {}).items()]
-        if "reference" in table:
-            names.append((f"tables.{key}.reference", table["reference"], [row["model"] for row in table["rows"]]))
+        for one in {"reference", "floor"} & table.keys():
+            names.append((f"tables.{key}.{one}", table[one], [row["model"] for row in table["rows"]]))
     for key, figure in config["figures"].items():
         names.append((f"figures.{key}.train", figure["train"], datasets))
         for i, pair in enumerate(figure["pairs"]):
@@ -49,5 +49,15 @@ def unsound_entries():
     return found
 
 
-if wrong := unknown_names() or unsound_entries():
+def unknown_methods():
+    """A line for every method that a recipe speaks of and that has no file."""
+    return [
+        f"recipes.{recipe}: {key!r} is neither a section ({', '.join(SECTIONS)}) nor a file in src/vreid/models"
+        for recipe, entry in config["recipes"].items()
+        for key in entry
+        if key not in SECTIONS and find_spec(f"vreid.models.{key}") is None
+    ]
+
+
+if wrong := unknown_names() or unsound_entries() or unknown_methods():
     raise WorkflowError("\n".join(["The configuration does not hold together.", *(f"    {line}" for line in wrong)]))

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from vreid.data.clips import normalise
@@ -22,6 +23,19 @@ class Scorer:
         if not isinstance(getattr(self.network, "trunk", None), nn.Module):
             raise InputError(f"{spec_path}: the method {self.spec.method!r} has no trunk to score regions with")
         self.network.eval().requires_grad_(False)
+        self._try(spec_path)
+
+    def _try(self, spec_path: Path) -> None:
+        """InputError unless the network tells people apart by one frame."""
+        try:
+            found = self.logits(torch.zeros(1, 3, *self.size, device=device()))
+        except RuntimeError:
+            found = None
+        if found is None or found.shape != (1, self.people):
+            raise InputError(
+                f"{spec_path}: the model {self.spec.model!r} cannot guide a completion; name as `scorer` one with an "
+                "identity classifier that takes a clip of one frame, such as the baseline"
+            )
 
     @property
     def size(self) -> tuple[int, int]:

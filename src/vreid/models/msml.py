@@ -62,5 +62,9 @@ def terms(outputs: Outputs, labels: Labels, options: Options) -> dict[str, Tenso
     }
 
 
-# `collapsed` is left out: a sound training too can end with its two extreme pairs equally far apart.
-METHOD = Method(options=Options, network=build, losses=terms)
+def collapsed(options: Options) -> dict[str, float]:
+    """With all features alike, the two extreme pairs are equally far apart."""
+    return {"msml": options.margin}
+
+
+METHOD = Method(options=Options, network=build, losses=terms, collapsed=collapsed)
