@@ -27,7 +27,7 @@ class Checkout:
     def snakemake(self, *arguments: str, succeeds: bool = True) -> str:
         """What Snakemake prints; `succeeds` is what must become of it."""
         run = subprocess.run(
-            self.command(*arguments), cwd=self.root, env=self.env, text=True, capture_output=True, timeout=600
+            self.command(*arguments), cwd=self.root, env=self.env, text=True, capture_output=True, timeout=1200
         )
         said = run.stdout + run.stderr
         assert (run.returncode == 0) == succeeds, said
