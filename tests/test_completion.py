@@ -125,6 +125,22 @@ def digests(root: Path) -> dict[str, str]:
 # ---- scores ----
 
 
+@pytest.mark.parametrize(
+    "method, options, clips",
+    [
+        ("trinet", {}, {}),  # no classifier
+        ("nvan", {"temporal_reduction": True}, {"frames": 4}),  # no clips of one frame
+    ],
+)
+def test_a_run_that_cannot_tell_people_apart_by_a_frame_is_no_scorer(stage, tmp_path, method, options, clips):
+    other = {"method": method, "options": options, "clips": SPEC["clips"] | clips}
+    Spec.from_mapping(SPEC | other | {"training": SPEC["training"] | {"epochs": 0}}).save(tmp_path / "spec.json")
+    paths = {"spec_path": tmp_path / "spec.json", "index_path": stage.index, "root": stage.root}
+    reid_training.train(**paths, dataset="tiny", headline="queries-removed", out=tmp_path)
+    with pytest.raises(InputError, match="cannot guide a completion; name as `scorer` one with an identity classifier"):
+        scorer.Scorer(tmp_path / "spec.json", tmp_path / "weights.pt")
+
+
 def test_scores_are_those_of_the_trunk_s_regions_against_their_tracklet_s_mean(stage):
     found, judge = stage.column("score"), scorer.Scorer(**stage.scorer)
     reader = FrameReader(stage.root, *judge.size)
