@@ -325,3 +325,10 @@ def test_rows_that_are_no_better_than_the_floor_are_named(tmp_path):
     spec = changed(floor="baseline")
     said = typeset.notes(spec, made(write_scores(tmp_path, {"baseline": [0.5], "aitl": [0.5]}), spec))
     assert "On synth-mars no better than 'Baseline': Baseline + AITL." in said
+
+
+def test_a_table_of_one_seed_is_read_as_it_was_made(tmp_path):
+    metrics = write_scores(tmp_path, {"baseline": [0.5], "aitl": [0.7]})
+    tables.make(TABLE, metrics, PUBLISHED, tmp_path / "table")
+    frame = tables.read(tmp_path / "table.csv")
+    assert frame.mAP_mean.to_list() == [50, 70] and frame.mAP_std.isna().all()

@@ -77,7 +77,7 @@ def read(path: str | Path) -> pd.DataFrame:
     frame = pd.read_csv(path, dtype=str, keep_default_na=False)
     for name in frame:
         if name.endswith(("_mean", "_std")) or name in ("parameters", "GMAC"):
-            frame[name] = pd.to_numeric(frame[name].replace("", "nan"))
+            frame[name] = pd.to_numeric(frame[name].mask(frame[name] == ""))
     return frame.assign(rendered=frame.rendered == "True", num_seeds=frame.num_seeds.astype(int))
 
 
