@@ -78,7 +78,8 @@ def test_every_row_of_a_table_is_measured(systems, table):
     for metric in CONFIG["tables"][table]["metrics"]:
         assert frame[f"{metric}_mean"].between(0, 100).all(), metric
     if CONFIG["tables"][table].get("costs"):
-        assert (frame.parameters > 20).all() and (frame.GMAC > 16).all() and (frame.seconds_mean >= 0).all()
+        # Counted with ResNet-50 at 256×128, whatever the benchmark's trunk and frames: two frames take 8.1 GMAC.
+        assert frame.parameters.min() > 20 and frame.GMAC.min() > 8 and frame.seconds_mean.min() >= 0
 
 
 @pytest.mark.parametrize("model", TRAINED)
