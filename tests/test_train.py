@@ -228,6 +228,7 @@ def test_a_triplet_loss_parked_at_its_value_for_equal_features_is_refused():
     assert collapse_of(falling, {"triplet": math.log(2)}) is None
     assert collapse_of(parked, {"triplet": 0.3}) is None
     assert collapse_of(parked[:3], {"triplet": math.log(2)}) is None  # too early to tell
+    assert collapse_of([{"spread": 0.4, "triplet": 0.0}] * 6, {"triplet": 0.0}) is None  # a margin of 0, kept by all
 
 
 # ---- what a training leaves behind ----

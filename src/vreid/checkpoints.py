@@ -6,6 +6,7 @@ and the one before it is used. Two are kept.
 
 import hashlib
 import io
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,15 @@ def load_newest(folder: Path) -> dict[str, Any] | None:
             return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         path.unlink()  # else it would count as one of the two that are kept
     return None
+
+
+def resume(folder: Path, identity: str) -> dict[str, Any] | None:
+    """The newest state if its `identity` is the same; otherwise all checkpoints are removed, and there is None."""
+    found = load_newest(folder)
+    if found is None or found["identity"] != identity:
+        shutil.rmtree(folder, ignore_errors=True)
+        return None
+    return found
 
 
 def _newest_first(folder: Path) -> list[Path]:

@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from vreid.data.attributes import QUALITY
 from vreid.data.regions import PLACE, read_regions
 from vreid.data.tracklets import KEY, read_tracklets
 from vreid.errors import InputError
 from vreid.files import written_whole
-
-FAULTS = ["occlusion", "cut-out", "multi-person", "background-dominant", "target-change", "target-miss", "wrong-target"]
 
 
 def compare(regions: Path, truth: Path | None, index: Path, above: float, out: Path) -> None:
@@ -56,7 +55,7 @@ def by_annotation(found: pd.DataFrame, table: pd.DataFrame) -> dict[str, dict[st
     """Of the tracklets with each quality fault, and with none: their number, and the share of their regions found."""
     shares = found.groupby(KEY)["occluded"].mean().rename("share").reset_index()
     each = table.merge(shares, "left", on=KEY)
-    faults = [name for name in FAULTS if name in each]
+    faults = [name for name in QUALITY if name in each]
     annotated = each[each[faults].notna().all(axis=1)]
     kinds = {name: annotated[annotated[name] == 1] for name in faults}
     kinds["none of these"] = annotated[(annotated[faults] == 0).all(axis=1)]

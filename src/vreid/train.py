@@ -156,9 +156,8 @@ class Trainer:
         self.step += 1
         distances = losses.cosine_distances(outputs.feature.detach())
         pair = losses.intra_class_pair(distances, labels.pids)
-        dvdp = torch.where(
-            pair.valid.any(), losses.intra_class_gap(distances, pair), torch.nan
-        )  # of K < 3 there is none
+        gap = losses.intra_class_gap(distances, pair)
+        dvdp = torch.where(pair.valid.any(), gap, torch.nan)  # with K < 3 there is none
         seen = {"dvdp": dvdp, "spread": losses.spread(distances, labels.pids)}
         return {name: value.detach() for name, value in {"loss": loss, **terms, **seen}.items()}
 
@@ -172,7 +171,8 @@ class Trainer:
         if last.get("spread", 1.0) < least:
             raise InputError(f"{where}, different people are at mean cosine distance {last['spread']:.1e}; {mend}")
         for term, value in self.method.collapsed(self.options).items():
-            if settled and all(abs(epoch.get(term, 0) / value - 1) < PARKED for epoch in settled):
+            # Where equal features cost nothing, as with a margin of 0, so does what is told apart.
+            if value and settled and all(abs(epoch.get(term, 0) / value - 1) < PARKED for epoch in settled):
                 stands = f"the term `{term}` stands at {last[term]:.4f}, its value where all features are alike"
                 raise InputError(f"{where}, {stands}; {mend}")
 
@@ -188,9 +188,8 @@ class Trainer:
         checkpoints.save(folder, self.step, state)
 
     def _resume(self, folder: Path, identity: str) -> None:
-        found = checkpoints.load_newest(folder)
-        if found is None or found["identity"] != identity:
-            shutil.rmtree(folder, ignore_errors=True)
+        found = checkpoints.resume(folder, identity)
+        if found is None:
             return
         self.network.load_state_dict(found["network"])
         self.optimiser.load_state_dict(found["optimiser"])

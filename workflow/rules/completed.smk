@@ -20,8 +20,7 @@ def scorer_threads(w):
 
 def scorer_code(w, job):
     """The digest of a job's code and of the scorer's method."""
-    method = config["models"][completed(w)["scorer"]].get("method", "multitask")
-    return code_digest(job, f"vreid.models.{method}")
+    return code_digest(job, f"vreid.models.{resolve(config, completed(w)['scorer'], 0).method}")
 
 
 def completed_index(w):

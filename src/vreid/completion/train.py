@@ -323,9 +323,8 @@ class CompletionTrainer:
         checkpoints.save(folder, self.step, state)
 
     def _resume(self, folder: Path, identity: str) -> None:
-        found = checkpoints.load_newest(folder)
-        if found is None or found["identity"] != identity:
-            shutil.rmtree(folder, ignore_errors=True)
+        found = checkpoints.resume(folder, identity)
+        if found is None:
             return
         for name, part in self.changing.items():
             part.load_state_dict(found[name])

@@ -130,7 +130,7 @@ def terms(outputs: Outputs, labels: Labels, options: Options) -> dict[str, Tenso
 
 def _attribute_distances(outputs: Outputs, options: Options) -> dict[str, Tensor]:
     """AD of Eq. 3: (B, B) over the prediction vectors of both streams together, or one a stream."""
-    measure = {"cosine": losses.cosine_distances, "euclidean": losses.euclidean_distances}[options.attribute_distance]
+    measure = losses.DISTANCES[options.attribute_distance]
     vectors = {group: logits.detach().float() for group, logits in outputs.attributes.items()}
     if options.attribute_vector == "probabilities":
         vectors = {group: vector.sigmoid() for group, vector in vectors.items()}
