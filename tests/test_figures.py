@@ -10,9 +10,10 @@ from PIL import Image
 
 from made_up import FIGURE, write_history
 from tiny import write_dataset
-from vreid import contact, figures
+from vreid import contact
 from vreid.data.tracklets import write_tracklets
 from vreid.errors import InputError
+from vreid.figures import curves as fig7
 from vreid.results import read_trainings
 
 
@@ -26,7 +27,7 @@ def histories(tmp_path):
 
 
 def test_lines_are_means_and_bands_are_extremes_over_seeds(histories):
-    frame = figures.curves(FIGURE, read_trainings(histories))
+    frame = fig7.curves(FIGURE, read_trainings(histories))
     last = frame[(frame.side == "without") & (frame.epoch == 2)].iloc[0]
     assert last[["dvdp_mean", "dvdp_min", "dvdp_max"]].to_list() == pytest.approx([0.04, 0.03, 0.05])
     assert last[["mAP_mean", "mAP_min", "mAP_max"]].to_list() == pytest.approx([55, 50, 60])
@@ -34,39 +35,39 @@ def test_lines_are_means_and_bands_are_extremes_over_seeds(histories):
 
 
 def test_the_picture_itself_says_that_its_data_are_rendered(histories, tmp_path):
-    figures.dvdp_curves(FIGURE, histories, tmp_path / "fig7")
+    fig7.dvdp_curves(FIGURE, histories, tmp_path / "fig7")
     assert "synth-mars (rendered), recipe paper" in (tmp_path / "fig7.svg").read_text()
 
 
 def test_an_epoch_without_validation_has_no_map(histories):
-    frame = figures.curves(FIGURE, read_trainings(histories))
+    frame = fig7.curves(FIGURE, read_trainings(histories))
     assert frame[frame.epoch == 1].mAP_mean.isna().all()
 
 
 def test_curves_end_apart_only_where_the_bands_do_not_touch(histories, tmp_path):
     again = write_history(tmp_path, "aitl", 1, [0.04, 0.02], [None, 0.55])
-    dvdp, mAP = figures.endings(figures.curves(FIGURE, read_trainings([*histories, again])))
+    dvdp, mAP = fig7.endings(fig7.curves(FIGURE, read_trainings([*histories, again])))
     assert (dvdp["without"], dvdp["with"], dvdp["apart"]) == (pytest.approx(0.04), pytest.approx(0.02), True)
     assert (mAP["epoch"], mAP["apart"]) == (2, False)
 
 
 def test_one_seed_has_no_band_to_be_apart(histories):
-    assert [end["apart"] for end in figures.endings(figures.curves(FIGURE, read_trainings(histories)))] == [None, None]
+    assert [end["apart"] for end in fig7.endings(fig7.curves(FIGURE, read_trainings(histories)))] == [None, None]
 
 
-def test_the_figure_is_written_as_svg_png_and_csv_the_same_every_time(histories, tmp_path):
+def test_the_figure_is_written_whole_the_same_every_time(histories, tmp_path):
     for name in "ab":
-        figures.dvdp_curves(FIGURE, histories, tmp_path / name / "fig7")
-    for suffix in ("svg", "png", "csv"):
+        fig7.dvdp_curves(FIGURE, histories, tmp_path / name / "fig7")
+    for suffix in ("svg", "png", "csv", "json"):
         first, second = ((tmp_path / name / f"fig7.{suffix}").read_bytes() for name in "ab")
         assert first == second and len(first) > 100
     pd.testing.assert_frame_equal(
-        pd.read_csv(tmp_path / "a" / "fig7.csv"), figures.curves(FIGURE, read_trainings(histories))
+        pd.read_csv(tmp_path / "a" / "fig7.csv"), fig7.curves(FIGURE, read_trainings(histories))
     )
 
 
 def test_the_svg_keeps_its_text_and_follows_the_ink_around_it(histories, tmp_path):
-    figures.dvdp_curves(FIGURE, histories, tmp_path / "fig7")
+    fig7.dvdp_curves(FIGURE, histories, tmp_path / "fig7")
     svg = (tmp_path / "fig7.svg").read_text()
     assert re.search(r"<text[^>]*>with AITL</text>", svg)
     assert "currentColor" in svg and "sans-serif" in svg
@@ -86,21 +87,21 @@ def test_the_svg_keeps_its_text_and_follows_the_ink_around_it(histories, tmp_pat
 def test_a_history_that_does_not_belong_is_refused_by_its_file(histories, tmp_path, run, complaint):
     path = write_history(tmp_path, **{"model": "aitl", "seed": 2, "dvdp": [0.1, 0.1], "mAP": [None, 0.5]} | run)
     with pytest.raises(InputError, match=complaint) as caught:
-        figures.dvdp_curves(FIGURE, [*histories, path], tmp_path / "fig7")
+        fig7.dvdp_curves(FIGURE, [*histories, path], tmp_path / "fig7")
     assert str(path) in str(caught.value)
     assert not (tmp_path / "fig7.csv").exists()
 
 
 def test_a_model_without_history_is_named(histories, tmp_path):
     with pytest.raises(InputError, match=r"no history\.csv given is of model 'aitl'"):
-        figures.dvdp_curves(FIGURE, histories[:2], tmp_path / "fig7")
+        fig7.dvdp_curves(FIGURE, histories[:2], tmp_path / "fig7")
 
 
 def test_a_history_without_its_train_json_is_refused(histories, tmp_path):
     record = histories[0].with_name("train.json")
     record.unlink()
     with pytest.raises(InputError, match=r"train\.json: no such file"):
-        figures.dvdp_curves(FIGURE, histories, tmp_path / "fig7")
+        fig7.dvdp_curves(FIGURE, histories, tmp_path / "fig7")
 
 
 @pytest.fixture(scope="module")

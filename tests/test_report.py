@@ -10,9 +10,10 @@ from PIL import Image
 
 from made_up import FIGURE, PUBLISHED, TABLE, write_history, write_scores, write_train_json
 from tiny import write_dataset
-from vreid import figures, report, tables
+from vreid import report, tables
 from vreid.data.tracklets import write_tracklets
 from vreid.errors import InputError
+from vreid.figures.curves import dvdp_curves
 
 
 class Page(html.parser.HTMLParser):
@@ -42,14 +43,14 @@ def write_inputs(root: Path, table=TABLE) -> dict:
     metrics = write_scores(root, {row["model"]: [0.5, 0.6] for row in table["rows"]})
     histories = [write_history(root, model, 0, [0.04, 0.03], [None, 0.5]) for model in ("baseline", "aitl")]
     tables.make(table, metrics, PUBLISHED, root / "tables" / "table1")
-    figures.dvdp_curves(FIGURE, histories, root / "figures" / "fig7")
+    dvdp_curves(FIGURE, histories, root / "figures" / "fig7")
     index = write_dataset(root / "data", train_people=3, test_people=2)
     write_tracklets(index, root / "annotated.csv.gz")
     Image.new("RGB", (60, 40), "teal").save(root / "figures" / "contact.png")
     people = {"name": "synth-mars", "rendered": True, "index": str(root / "annotated.csv.gz")}
     return {
         "tables": [{"spec": table, "stem": str(root / "tables" / "table1")}],
-        "figures": [{"spec": FIGURE, "stem": str(root / "figures" / "fig7")}],
+        "figures": [str(root / "figures" / "fig7")],
         "datasets": [people | {"contact_sheet": str(root / "figures" / "contact.png")}],
         "metrics": list(map(str, metrics)),
         "trainings": [str(write_train_json(root, "trunk", 0, train="synth-people"))],
@@ -111,7 +112,7 @@ def test_filmed_data_gets_no_claim_that_it_was_rendered(tmp_path):
     histories = sorted(tmp_path.rglob("history.csv"))
     for path in [*map(Path, manifest["metrics"]), *(history.with_name("train.json") for history in histories)]:
         path.write_text(path.read_text().replace('"rendered": true', '"rendered": false'))
-    figures.dvdp_curves(FIGURE, histories, manifest["figures"][0]["stem"])
+    dvdp_curves(FIGURE, histories, manifest["figures"][0])
     tables.make(TABLE, manifest["metrics"], PUBLISHED, manifest["tables"][0]["stem"])
     manifest["datasets"][0]["rendered"] = False
     report.build(manifest, tmp_path / "index.html")
@@ -172,7 +173,7 @@ def test_the_same_files_give_the_same_report(tmp_path):
 
 def test_a_file_that_is_missing_is_named_and_nothing_written(tmp_path):
     manifest = write_inputs(tmp_path)
-    for victim in ("tables/table1.csv", "figures/fig7.svg", "figures/contact.png"):
+    for victim in ("tables/table1.csv", "figures/fig7.svg", "figures/fig7.json", "figures/contact.png"):
         content = (tmp_path / victim).read_bytes()
         (tmp_path / victim).unlink()
         with pytest.raises(InputError, match=f"{victim}: no such file"):

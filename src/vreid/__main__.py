@@ -179,7 +179,7 @@ def table(a: argparse.Namespace) -> None:
 
 def curves(a: argparse.Namespace) -> None:
     """Fig. 7: DVDP and mAP over the epochs, with and without AITL: SVG, PNG, CSV."""
-    from vreid.figures import dvdp_curves
+    from vreid.figures.curves import dvdp_curves
 
     dvdp_curves(a.spec, a.histories, a.out)
 

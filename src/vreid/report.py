@@ -4,16 +4,17 @@
 
     {"title": …,
      "tables": [{"spec": {…}, "stem": "results/tables/table1"}],
-     "figures": [{"spec": {…}, "stem": "results/figures/fig7"}],
+     "figures": ["results/figures/fig7"],
      "datasets": [{"name": …, "rendered": true, "index": "….csv.gz", "contact_sheet": "….png"}],
      "metrics": ["…/metrics.json"],
      "trainings": ["…/train.json"],
      "completions": [{"name": …, "from": …, "picture": "….png", "occlusion": "….json", "completion": "….json",
                       "regions": "….json", "dataset": "….json"}]}
 
-A spec is what the table or figure was made from (`tables.make`, `figures.dvdp_curves`). A table's "reference"
-is the model that the others are compared with, if set. `title`, `trainings` and `completions` can be left out; the
-trainings count in the cost and need not have been tested, and the completions are datasets with completed frames.
+A spec is what the table was made from (`tables.make`); its "reference" is the model that the others are compared
+with, if set. A figure is the stem of its files (`figures.drawing`). `title`, `trainings` and `completions` can be left
+out; the trainings count in the cost and need not have been tested, and the completions are datasets with completed
+frames.
 """
 
 import base64
@@ -25,10 +26,9 @@ from typing import Any
 from urllib.parse import quote
 
 import jinja2
-import pandas as pd
 from PIL import Image
 
-from vreid import figures, tables, typeset
+from vreid import tables, typeset
 from vreid.data.tracklets import SPLITS, read_tracklets
 from vreid.errors import InputError
 from vreid.files import written_whole
@@ -39,6 +39,7 @@ PROTOCOLS = {
     "queries-in-gallery": "The other queries stay in the gallery. AP is the mean precision at the matches.",
     "mars-script": "MARS’s own script: the other queries stay in the gallery, and AP is trapezoidal.",
 }
+SAID = ("number", "title", "explanation", "caption", "alt", "tables")
 NEEDED_OF_COMPLETIONS = {
     "completion": ("held_out", "held_out_frames", "training_frames", "seconds", "parameters"),
     "regions": ("regions", "tau", "why", "share_found_occluded"),
@@ -67,6 +68,8 @@ def build(manifest: Mapping[str, Any], out: str | Path) -> None:
         lstrip_blocks=True,
     )
     environment.globals["link"] = lambda path: quote(os.path.relpath(path, out.parent))
+    anchors = {who: group["anchor"] for group in reversed(groups) for who in (group["who"], group["who"][:2])}
+    environment.globals["anchor"] = lambda run: anchors.get(tuple(run), "untested")
     environment.filters |= {"duration": duration, "machine": machine, "commit": commit}
     page = environment.get_template("report.html.j2").render(
         title=manifest.get("title", "Video person re-identification"),
@@ -75,15 +78,14 @@ def build(manifest: Mapping[str, Any], out: str | Path) -> None:
         results=results,
         tested={result.test: result.rendered for result in results},
         tables=[table_section(entry, results) for entry in manifest["tables"]],
-        figures=[figure_section(entry) for entry in manifest["figures"]],
+        figures=[figure_section(stem) for stem in manifest["figures"]],
         protocols=protocol_rows(groups),
         explained=PROTOCOLS,
         datasets=[dataset_section(entry) for entry in manifest["datasets"]],
         completions=[completion_section(entry) for entry in manifest.get("completions", [])],
         groups=groups,
-        anchors={group["who"]: group["anchor"] for group in groups},
+        anchors=anchors,
         untested=[run for run in trainings if trained(run) not in {trained(r.provenance) for r in results}],
-        trained_anchors={group["who"][:2]: group["anchor"] for group in reversed(groups)},
         cost=cost(results, trainings),
     )
     with written_whole(out) as aside:
@@ -125,20 +127,19 @@ def table_section(entry: Mapping[str, Any], results: Sequence[Result]) -> dict[s
     }
 
 
-def figure_section(entry: Mapping[str, Any]) -> dict[str, Any]:
-    spec, stem = entry["spec"], entry["stem"]
-    frame = _read(pd.read_csv, f"{stem}.csv")
+def figure_section(stem: str) -> dict[str, Any]:
+    """A figure from its files (`figures.drawing`): the drawing, and all that is said of it."""
+    said = read_json(Path(f"{stem}.json"))
+    if missing := [key for key in SAID if key not in said]:
+        raise InputError(f"{stem}.json: the key {missing[0]!r} is missing; draw the figure again")
     svg = _read(lambda path: Path(path).read_text(), f"{stem}.svg")
     head, mark, drawing = svg.partition("<defs>")
     data = base64.b64encode((head + INK + mark + drawing).encode()).decode()
     return {
-        "number": spec["number"],
-        "title": spec["title"],
+        **said,
+        "anchor": Path(stem).name,
+        "name": f"Fig. {said['number']}" if said["number"] else said["title"],
         "image": f"data:image/svg+xml;base64,{data}",
-        "endings": figures.endings(frame),
-        "seeds": sorted(set(frame.num_seeds)),
-        "measured_on": figures.measured_on(frame),
-        "validation_clips": int(frame.validation_clips.max()),
         "files": {kind: f"{stem}.{kind}" for kind in ("csv", "svg", "png")},
     }
 

@@ -32,6 +32,7 @@ rule curves:
         svg=report("results/figures/fig7.svg", caption="../report/fig7.rst", category="Figures"),
         png="results/figures/fig7.png",
         csv="results/figures/fig7.csv",
+        said="results/figures/fig7.json",
     log:
         "logs/figures/fig7.log",
     localrule: True
@@ -40,7 +41,7 @@ rule curves:
     params:
         spec=canonical(config["figures"]["fig7"]),
         stem=lambda w, output: output.csv.removesuffix(".csv"),
-        code=code_digest("vreid.figures"),
+        code=code_digest("vreid.figures.curves"),
     shell:
         "python -m vreid curves --spec {params.spec:q} --histories {input.histories:q} --out {params.stem:q} 2>&1 | tee {log}"
 

@@ -73,7 +73,7 @@ def report_manifest(w):
     return canonical(
         {
             "tables": [{"spec": spec, "stem": f"results/tables/{t}"} for t, spec in config["tables"].items()],
-            "figures": [{"spec": spec, "stem": f"results/figures/{f}"} for f, spec in config["figures"].items()],
+            "figures": [f"results/figures/{name}" for name in config["figures"]],
             "datasets": [
                 {
                     "name": name,

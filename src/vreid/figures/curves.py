@@ -1,4 +1,4 @@
-"""Figures drawn from results: Fig. 7, DVDP and mAP in the course of training with and without AITL."""
+"""Fig. 7: DVDP and mAP in the course of training, with and without AITL."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -9,41 +9,24 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from vreid.errors import InputError
-from vreid.files import written_whole
+from vreid.figures.drawing import BLUE, ORANGE, STYLE, Said, cell, save, signed
 from vreid.results import Training, read_trainings
 
 Spec = Mapping[str, Any]
 
-# Orange and blue, which colour-blind readers tell apart; the dashes do so without colour.
+# The dashes tell the lines apart without colour.
 LINES = {
-    "without": {"color": "#d55e00", "linestyle": (0, (4, 1.5))},
-    "with": {"color": "#1b7fc4", "linestyle": "-"},
+    "without": {"color": ORANGE, "linestyle": (0, (4, 1.5))},
+    "with": {"color": BLUE, "linestyle": "-"},
 }
-INK = "#6f757d"  # a grey legible on white and on near-black; in the SVG it can be restyled as `currentColor`
-FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, 'DejaVu Sans', sans-serif"
-STYLE = {
-    "font.family": ["DejaVu Sans"],
-    "font.size": 9,
-    "svg.fonttype": "none",  # text stays text
-    "svg.hashsalt": "vreid",  # ids that do not change from one drawing to the next
-    **dict.fromkeys(["text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"], INK),
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.7,
-    "axes.titlesize": 9.5,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.grid": True,
-    "grid.color": INK,
-    "grid.linewidth": 0.5,
-    "grid.alpha": 0.25,
-    "legend.frameon": False,
-    "lines.linewidth": 1.6,
-}
+EXPLANATION = (
+    "DVDP is how much farther from a clip its farthest clip of the same person lies than its nearest (Eq.\u00a01): the "
+    "spread that AITL is meant to reduce."
+)
 
 
 def dvdp_curves(spec: Spec, histories: Iterable[str | Path], out_stem: str | Path) -> None:
-    """Write Fig. 7 as `out_stem`.svg, .png and .csv (what is drawn).
+    """Write Fig. 7 as `out_stem`.svg, .png, .csv and .json.
 
     `spec`: {"number": 7, "title": …,
              "pairs": [{"label": "Baseline", "without": "baseline", "with": "aitl"}, …]}.
@@ -55,16 +38,8 @@ def dvdp_curves(spec: Spec, histories: Iterable[str | Path], out_stem: str | Pat
     Raises InputError for a history that is missing, is not of this figure, or has other epochs than the rest.
     """
     frame = curves(spec, read_trainings(histories))
-    with written_whole(f"{out_stem}.csv") as aside:
-        frame.to_csv(aside, index=False)
     with matplotlib.rc_context(STYLE):
-        figure = _draw(spec, frame)
-        with written_whole(f"{out_stem}.png") as aside:
-            figure.savefig(aside, dpi=200, facecolor="white", metadata={"Software": None})
-        with written_whole(f"{out_stem}.svg") as aside:
-            blank = dict.fromkeys(["Creator", "Date", "Format", "Type"])
-            figure.savefig(aside, transparent=True, metadata={"Title": spec["title"], **blank})
-            aside.write_text(_restylable(aside.read_text()))
+        save(_draw(spec, frame), spec, frame, said(frame), out_stem)
 
 
 def curves(spec: Spec, trainings: list[Training]) -> pd.DataFrame:
@@ -128,6 +103,34 @@ def endings(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return found
 
 
+def said(frame: pd.DataFrame) -> Said:
+    """What the report says of the curves: whose they are, and where they end."""
+    ends = endings(frame)
+    seeds = sorted(set(frame.num_seeds))
+    clips = int(frame.validation_clips.max())
+    alt = ["Curves of DVDP and mAP by epoch, with and without AITL."]
+    rows = []
+    for end in ends:
+        name, form = ("DVDP", ".4f") if end["name"] == "dvdp" else (end["name"], ".1f")
+        values = {side: format(end[side], form) for side in LINES}
+        alt.append(f"{end['pair']}, epoch {end['epoch']}: {name} {values['without']} without, {values['with']} with.")
+        runs = [cell(values[side], (end["models"][side], end["train"]), end[side]) for side in LINES]
+        bands = "—" if end["apart"] is None else "apart" if end["apart"] else "overlap"
+        rows.append([end["pair"], name, str(end["epoch"]), *runs, signed(end["with"] - end["without"], form), bands])
+    heads = ["Model", "quantity", "epoch", "without AITL", "with AITL", "difference", "bands"]
+    return Said(
+        explanation=EXPLANATION,
+        caption=(
+            f"Measured on {measured_on(frame)}. Lines are means over {' or '.join(map(str, seeds))} "
+            f"seed{'s' * (seeds != [1])}; bands reach from the lowest seed to the highest. Above, DVDP averaged over "
+            "the anchors of an epoch, in training; below, mAP at the validations, on at most "
+            f"{clips} clip{'s' * (clips != 1)} of each tracklet (the tables test them all)."
+        ),
+        alt=" ".join(alt),
+        tables=[{"title": "Where the curves end", "heads": heads, "rows": rows}],
+    )
+
+
 def _check_alike(spec: Spec, trainings: list[Training]) -> None:
     named = {pair[side] for pair in spec["pairs"] for side in LINES}
     seen: dict[tuple, Path] = {}
@@ -170,9 +173,3 @@ def _draw(spec: Spec, frame: pd.DataFrame) -> Figure:
     figure.suptitle(measured_on(frame), x=0.01, ha="left", fontsize=8)
     figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside upper right", ncols=2)
     return figure
-
-
-def _restylable(svg: str) -> str:
-    """The same picture whose ink follows the CSS `color` around it, in the reader's own fonts."""
-    svg = svg.replace(INK, "currentColor").replace("'DejaVu Sans'", FONTS)
-    return svg.replace("<svg ", f'<svg color="{INK}" ', 1)
