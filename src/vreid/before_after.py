@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw, ImageFont
 
-from vreid.contact import FAINT, INK, PAPER
+from vreid.contact import FAINT, INK, PAPER, fitted
 from vreid.data.regions import frame_spans, of_tracklets, read_regions, strip_rows
 from vreid.data.tracklets import expand_frames, read_tracklets
 from vreid.errors import InputError
@@ -124,4 +124,5 @@ def _caption(sheet: Image.Image, left: int, top: int, row: pd.Series, frame: int
         name for name in ("occlusion", "multi-person") if name in row and not pd.isna(row[name]) and row[name] == 1
     ]
     words = [person, f"camera {row['camid']}", row["split"], f"frame {frame + 1} of {row['num_frames']}", *faults]
-    ImageDraw.Draw(sheet).text((left, top + 13), " · ".join(words), fill=INK, font=ImageFont.load_default(17))
+    font, room = ImageFont.load_default(15), len(TITLES) * (FRAME[0] + GAP)
+    ImageDraw.Draw(sheet).text((left, top + 13), fitted(" · ".join(words), font, room), fill=INK, font=font)

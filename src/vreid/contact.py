@@ -106,11 +106,16 @@ def _write(sheet: Image.Image, top: int, who: str, unusual: str) -> None:
     draw, room = ImageDraw.Draw(sheet), sheet.width - 2 * MARGIN
     for text, size, ink, down in ((who, 25, INK, 10), (unusual, 22, FAINT, 39)):
         font = ImageFont.load_default(size)
-        if draw.textlength(text, font) > room:
-            while draw.textlength(text + " …", font) > room:
-                text = text.rpartition(" · ")[0] or text[:-1]
-            text += " …"
-        draw.text((MARGIN, top + down), text, fill=ink, font=font)
+        draw.text((MARGIN, top + down), fitted(text, font, room), fill=ink, font=font)
+
+
+def fitted(text: str, font: ImageFont.FreeTypeFont, room: float) -> str:
+    """Words between dots, as many as there is room for."""
+    if font.getlength(text) <= room:
+        return text
+    while font.getlength(text + " …") > room:
+        text = text.rpartition(" · ")[0] or text[:-1]
+    return text + " …"
 
 
 def _frame(path: Path) -> Image.Image:

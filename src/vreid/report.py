@@ -76,7 +76,7 @@ def build(manifest: Mapping[str, Any], out: str | Path) -> None:
         labels=labels,
         shown=[name for name in ("R1", "R5", "R10", "R20", "mAP") if all(name in r.scores for r in results)],
         results=results,
-        tested={result.test: result.rendered for result in results},
+        tested=tested(results),
         tables=[table_section(entry, results) for entry in manifest["tables"]],
         figures=[figure_section(stem) for stem in manifest["figures"]],
         protocols=protocol_rows(groups),
@@ -90,6 +90,14 @@ def build(manifest: Mapping[str, Any], out: str | Path) -> None:
     )
     with written_whole(out) as aside:
         aside.write_text(page)
+
+
+def tested(results: Iterable[Result]) -> dict[bool, list[str]]:
+    """Whether rendered → the datasets that were tested on."""
+    found: dict[bool, list[str]] = {}
+    for test, rendered in dict.fromkeys((result.test, result.rendered) for result in results):
+        found.setdefault(rendered, []).append(test)
+    return found
 
 
 def trained(run: Mapping[str, Any]) -> tuple[str, str, int]:
@@ -119,6 +127,7 @@ def table_section(entry: Mapping[str, Any], results: Sequence[Result]) -> dict[s
         "number": spec["number"],
         "title": spec["title"],
         "labels": typeset.labels(frame),
+        "named": dict(zip(frame.model, frame.label)),
         "groups": typeset.groups(spec, frame),
         "notes": typeset.notes(spec, frame),
         "reference": spec.get("reference"),
@@ -153,7 +162,8 @@ def protocol_rows(groups: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
         for name, counts in first.protocols.items():
             values = {m: [100 * r.protocols[name][m] for r in group["results"]] for m in ("mAP", "R1")}
             scores[name] = {"counts": counts, **{m: mean_and_std(v) for m, v in values.items()}}
-        rows.append({"who": group["who"], "headline": first.headline, "scores": scores})
+        tested_on = typeset.pair(*group["who"][1:])
+        rows.append({"who": group["who"], "tested_on": tested_on, "headline": first.headline, "scores": scores})
     return rows
 
 

@@ -129,11 +129,10 @@ def above_the_floor(spec: Mapping[str, Any], part: pd.DataFrame) -> list[str]:
 
 
 def recipes(part: pd.DataFrame) -> str:
-    """ "recipe paper", or each recipe with its rows where they differ."""
-    rows = part.groupby("recipe", sort=False).label.agg(", ".join)
-    if len(rows) == 1:
-        return f"recipe {rows.index[0]}"
-    return "; ".join(f"recipe {recipe} for {labels}" for recipe, labels in rows.items())
+    """ "recipe paper", or that of most rows, and the others with their rows."""
+    rows = part.groupby("recipe", sort=False).label.agg(list).sort_values(key=lambda rows: -rows.str.len())
+    others = [f"{recipe} for {', '.join(labels)}" for recipe, labels in rows.iloc[1:].items()]
+    return "; but ".join([f"recipe {rows.index[0]}", *others])
 
 
 def pair(train: str, test: str) -> str:
