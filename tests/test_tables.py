@@ -87,6 +87,48 @@ def test_transfers_fill_columns_of_their_own(tmp_path):
     assert [row[-1].text for row in groups[2].rows] == ["20.0", "30.0"]
 
 
+def transfer_table(tmp_path, own=(0.5, 0.8)):
+    spec = changed(decline="mAP", columns=[*TABLE["columns"], {"train": "synth-mars", "test": "synth-duke"}])
+    metrics = write_scores(tmp_path, {"baseline": own, "aitl": [0.6, 0.6]})
+    metrics += write_scores(tmp_path, {"baseline": [0.2, 0.2], "aitl": [0.3, 0.45]}, test="synth-duke")
+    return spec, metrics
+
+
+def test_the_decline_is_the_share_that_the_same_run_loses_on_other_data(tmp_path):
+    spec, metrics = transfer_table(tmp_path)
+    frame = made(metrics, spec)
+    assert frame.decline_mean[:2].isna().all()
+    # Run by run: 1 - .2/.5 and 1 - .2/.8; 1 - .3/.6 and 1 - .45/.6.
+    assert frame.decline_mean[2:].to_list() == pytest.approx([67.5, 37.5])
+    assert frame.decline_std[2:].to_list() == pytest.approx([15 / 2**0.5, 25 / 2**0.5], abs=1e-5)
+    own, _, transfer = typeset.groups(spec, frame)
+    assert (own.heads[-1], transfer.heads[-1]) == ("mAP", "decline of mAP")
+    assert [row[-1].text for row in transfer.rows] == ["67.5", "37.5"]
+
+
+def test_a_decline_needs_the_run_on_its_own_data(tmp_path):
+    spec, metrics = transfer_table(tmp_path)
+    spec["columns"] = spec["columns"][1:]
+    with pytest.raises(InputError, match=r"none of the metrics\.json files is of this run tested on synth-mars"):
+        made([path for path in metrics if "synth-duke" in str(path)], spec)
+
+
+def test_one_run_under_several_protocols_fills_a_column_each(tmp_path):
+    pair = {"train": "synth-mars", "test": "synth-mars"}
+    spec = changed(columns=[pair | {"protocol": name} for name in ("queries-removed", "mars-script")])
+    frame = made(write_scores(tmp_path, {"baseline": [0.5, 0.6], "aitl": [0.6, 0.7]}), spec)
+    assert frame.mAP_mean.to_list() == pytest.approx([55, 65, 60, 70])
+    titles = [group.title for group in typeset.groups(spec, frame)]
+    assert titles == ["synth-mars, rendered, queries-removed", "synth-mars, rendered, mars-script"]
+    assert "protocol mars-script" in typeset.notes(spec, frame)[1]
+
+
+def test_a_protocol_that_was_not_scored_is_named(tmp_path):
+    spec = changed(columns=[TABLE["columns"][0] | {"protocol": "nope"}])
+    with pytest.raises(InputError, match="no R1 under 'nope'; score the run again"):
+        made(write_scores(tmp_path, {"baseline": [0.5], "aitl": [0.6]}), spec)
+
+
 def test_the_headline_protocol_is_quoted_and_named(tmp_path):
     metrics = write_scores(tmp_path, {"baseline": [0.5], "aitl": [0.6]}, headline="mars-script")
     frame = made(metrics)

@@ -35,6 +35,10 @@ class Result:
     def scores(self) -> Mapping[str, float]:
         return {**self.protocols[self.headline], **self.recognition}
 
+    def scored(self, protocol: str) -> Mapping[str, float]:
+        """The scores under a protocol; empty if it was not scored."""
+        return {**self.protocols[protocol], **self.recognition} if protocol in self.protocols else {}
+
 
 @dataclass(frozen=True)
 class Training:

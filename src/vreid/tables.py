@@ -8,7 +8,9 @@ A table's spec is plain data from the configuration:
                   "published_train": "mars", "published_test": "mars"}]}
 
 A column with `models` is filled in the rows of these models alone; its `datasets` names, by model, what is trained
-and tested on instead (VRSTC's completed frames). With `costs` the table says what a model costs. `published` names the
+and tested on instead (VRSTC's completed frames); its `protocol` is one of the scored
+ones, by default the headline. With `costs` the table says what a model costs, and with
+`decline`, a metric, by which share of it a model does worse where it was not trained. `published` names the
 table in the file of published values; a row may name its row there with `published`, or its model does. A column
 without `published_test` gets no published values beside it. `seeds`, of the table or of a row, are the seeds that must
 be there; by default every row must have all the seeds that any row has.
@@ -106,7 +108,8 @@ def tabulate(
     Columns of each metric: `_mean` and `_std` over the seeds, in percent (sample standard deviation; NaN for
     one seed), and `_published`, text as printed, which was measured on `published_train`, `published_test` under
     `published_protocol`. With costs, `parameters` and `GMAC` of a model at the paper's scale, in millions and thousands
-    of millions, and `seconds_mean` of its trainings.
+    of millions, and `seconds_mean` of its trainings. With `decline`, `decline_mean` and `_std` of the columns that test
+    on another dataset, in percent of what the same runs score on their own.
     Raises InputError for a run that is missing, or does not belong in this table.
     """
     _check_belonging(spec, results)
@@ -118,7 +121,8 @@ def tabulate(
         runs = _runs(spec, place, seeds, results)
         beside = _beside(spec, place.row, place.column, published)
         cost = _cost(spec, place.row["model"], runs, known) if spec.get("costs") else {}
-        rows.append(_identity(spec, place, runs) | _means(spec, runs) | cost | beside)
+        lost = _decline(spec, place, runs, results) if "decline" in spec else {}
+        rows.append(_identity(spec, place, runs) | _means(spec, place, runs) | lost | cost | beside)
     return pd.DataFrame(rows)
 
 
@@ -154,22 +158,43 @@ def _identity(spec: Spec, place: Place, runs: Sequence[Result]) -> dict[str, Any
         "test": run.test,
         "rendered": run.rendered,
         "recipe": run.recipe,
-        "protocol": run.headline,
+        "protocol": _protocol(place, runs),
         "seeds": " ".join(str(run.seed) for run in runs),
         "num_seeds": len(runs),
         "unit": "percent",
     }
 
 
-def _means(spec: Spec, runs: Sequence[Result]) -> dict[str, float]:
+def _means(spec: Spec, place: Place, runs: Sequence[Result]) -> dict[str, float]:
     cells = {}
+    protocol = _protocol(place, runs)
     for metric in spec["metrics"]:
         for run in runs:
-            if metric not in run.scores:
-                raise InputError(f"{run.path}: no {metric} under {run.headline!r}; score the run again")
-        mean, std = mean_and_std(100 * run.scores[metric] for run in runs)
+            if metric not in run.scored(protocol):
+                raise InputError(f"{run.path}: no {metric} under {protocol!r}; score the run again")
+        mean, std = mean_and_std(100 * run.scored(protocol)[metric] for run in runs)
         cells |= {f"{metric}_mean": round(mean, 6), f"{metric}_std": round(std, 6)}
     return cells
+
+
+def _protocol(place: Place, runs: Sequence[Result]) -> str:
+    return place.column.get("protocol", runs[0].headline)
+
+
+def _decline(spec: Spec, place: Place, runs: Sequence[Result], results: Sequence[Result]) -> dict[str, float]:
+    """The share of a metric that runs lose on another dataset than their own, in percent; NaN on their own."""
+    metric = spec["decline"]
+    if place.train == place.test:
+        return {"decline_mean": math.nan, "decline_std": math.nan}
+    own = {(run.model, run.seed): run.scores[metric] for run in results if run.train == run.test == place.train}
+    if missing := [run for run in runs if (run.model, run.seed) not in own]:
+        raise InputError(
+            f"{missing[0].path}: table {spec['number']} shows the decline, and none of the metrics.json files is of "
+            f"this run tested on {place.train}, its own data; add that column"
+        )
+    shares = [1 - run.scores[metric] / own[run.model, run.seed] for run in runs]
+    mean, std = mean_and_std(100 * share for share in shares)
+    return {"decline_mean": round(mean, 6), "decline_std": round(std, 6)}
 
 
 def _beside(spec: Spec, row: Spec, column: Spec, published: pd.DataFrame) -> dict[str, str]:

@@ -53,10 +53,12 @@ def groups(spec: Mapping[str, Any], frame: pd.DataFrame) -> list[Group]:
     for _, part in columns(frame):
         first = part.iloc[0]
         title = f"{pair(first.column_train, first.column_test)}, {'rendered' if first.rendered else 'measured here'}"
+        title += f", {first.protocol}" * several_protocols(frame)
         best = {metric: leader(part, metric) for metric in metrics}
         seconds = ("s a training",) if "seconds_mean" in frame else ()
+        lost = (f"decline of {spec['decline']}",) if "decline" in spec and first.train != first.test else ()
         ours = {row.model: _measured(row, metrics, best) for row in part.itertuples(index=False)}
-        found.append(_group(title, True, ("seeds", *metrics, *seconds), ours, models))
+        found.append(_group(title, True, ("seeds", *metrics, *lost, *seconds), ours, models))
         if first.published_test:
             where = pair(*(NAMES.get(name, name) for name in (first.published_train, first.published_test)))
             shown = [f"{metric}_published" for metric in metrics]
@@ -74,7 +76,12 @@ def groups(spec: Mapping[str, Any], frame: pd.DataFrame) -> list[Group]:
 
 def columns(frame: pd.DataFrame):
     """The rows of each of a table's columns."""
-    return frame.groupby(["column_train", "column_test"], sort=False)
+    return frame.groupby(["column_train", "column_test", "protocol"], sort=False)
+
+
+def several_protocols(frame: pd.DataFrame) -> bool:
+    """Whether the same models are shown under several protocols."""
+    return bool(frame.duplicated(["model", "column_train", "column_test"]).any())
 
 
 def _group(title: str, ours: bool, heads: tuple[str, ...], rows: Mapping[str, tuple[Cell, ...]], models) -> Group:
@@ -109,6 +116,10 @@ def notes(spec: Mapping[str, Any], frame: pd.DataFrame) -> list[str]:
             said.append(f"{row.label} is trained and tested on {pair(row.train, row.test)}.")
         said += above_the_floor(spec, part)
     said += [f"{row['label']}: {row['note']}" for row in spec["rows"] if "note" in row]
+    if "decline" in spec:
+        said.append(
+            f"Decline: the share of {spec['decline']} that is lost against the test on a model's own data, in percent."
+        )
     if "GMAC" in frame:
         said.append(f"{COST}: counted, not timed; a GMAC is 10⁹ multiply-adds of one test clip.")
     if sources := sorted({source for text in frame.published_source for source in text.split("; ") if source}):
@@ -200,6 +211,9 @@ def _measured(row: Any, metrics: tuple[str, ...], best: Mapping[str, str | None]
         mean, std = getattr(row, f"{metric}_mean"), getattr(row, f"{metric}_std")
         spread = "" if pd.isna(std) else f"{std:.1f}"
         cells.append(Cell(f"{mean:.1f}", spread, best[metric] == row.model, run))
+    if hasattr(row, "decline_mean") and row.train != row.test:
+        spread = "" if pd.isna(row.decline_std) else f"{row.decline_std:.1f}"
+        cells.append(Cell(f"{row.decline_mean:.1f}", spread, run=run))
     if hasattr(row, "seconds_mean"):
         cells.append(Cell(f"{row.seconds_mean:.0f}", run=run))
     return tuple(cells)

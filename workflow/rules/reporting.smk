@@ -9,11 +9,12 @@ def runs(train, models, seeds=config["seeds"]):
 def table_metrics(name):
     """The metrics.json of every run that a table quotes."""
     table = config["tables"][name]
-    return [
+    paths = [
         f"{run}/{place.test}/metrics.json"
         for place in places(table)
         for run in runs(place.train, place.row["model"], place.row.get("seeds", table.get("seeds", config["seeds"])))
     ]
+    return list(dict.fromkeys(paths))  # columns may differ in their protocol alone
 
 
 def table_costs(name):
