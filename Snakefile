@@ -24,4 +24,5 @@ rule all:
     input:
         expand("results/tables/{table}.{kind}", table=config["tables"], kind=["csv", "md", "tex"]),
         expand("results/figures/fig7.{kind}", kind=["svg", "png", "csv"]),
+        "results/claims.csv",
         "results/report/index.html",

@@ -5,12 +5,13 @@ import html.parser
 import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from PIL import Image
 
 from made_up import FIGURE, PUBLISHED, TABLE, write_history, write_scores, write_train_json
 from tiny import write_dataset
-from vreid import report, tables
+from vreid import claims, report, tables
 from vreid.data.tracklets import write_tracklets
 from vreid.errors import InputError
 from vreid.figures.curves import dvdp_curves
@@ -162,6 +163,42 @@ def test_names_that_hold_html_are_shown_not_run(tmp_path):
     page = Page((tmp_path / "index.html").read_text())
     assert not page.all("script") and not any("onerror" in picture for picture in page.all("img"))
     assert "<script>alert(2)</script>" in page.text and "<img src=x onerror=alert(1)>" in page.text
+
+
+def write_ledger(path: Path) -> Path:
+    row = {
+        "where": "Table 1",
+        "measure": "mAP, points",
+        "num_seeds": 3,
+        "num_queries": 304,
+        "data": "synth-mars",
+        "note": "",
+    }
+    rows = [
+        row | {"statement": "<b>AITL</b> helps", "verdict": "does not hold", "effect": -0.5, "low": -0.9, "high": -0.1},
+        row | {"statement": "ASTA helps", "verdict": "holds", "effect": 1.8, "low": 1.1, "high": 2.6},
+        row | {"statement": "wide", "verdict": "cannot tell", "measure": "", "note": "not measured: no run of wide"},
+    ]
+    pd.DataFrame(rows, columns=claims.COLUMNS).to_csv(path, index=False)
+    return path
+
+
+def test_a_claim_that_fails_is_shown_as_plainly_as_one_that_holds(tmp_path):
+    manifest = write_inputs(tmp_path) | {"claims": str(write_ledger(tmp_path / "claims.csv"))}
+    report.build(manifest, tmp_path / "index.html")
+    page = Page((tmp_path / "index.html").read_text())
+    words = " ".join(page.text.split())
+    assert "Of 3 claims 1 hold, 1 do not hold, 1 cannot be told." in words
+    assert "<b>AITL</b> helps Table 1 does not hold −0.5 −0.9 to −0.1 3 304" in words and not page.all("b")
+    assert "ASTA helps Table 1 holds +1.8 +1.1 to +2.6 3 304" in words
+    assert "wide Table 1 cannot tell — — 3 304 not measured: no run of wide" in words
+
+
+def test_a_ledger_without_verdicts_is_refused(tmp_path):
+    manifest = write_inputs(tmp_path) | {"claims": str(tmp_path / "claims.csv")}
+    (tmp_path / "claims.csv").write_text("where,statement\nTable 1,said\n")
+    with pytest.raises(InputError, match=r"claims\.csv: no column 'verdict'; write the ledger again"):
+        report.build(manifest, tmp_path / "index.html")
 
 
 def test_the_same_files_give_the_same_report(tmp_path):

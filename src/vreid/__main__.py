@@ -184,6 +184,13 @@ def curves(a: argparse.Namespace) -> None:
     dvdp_curves(a.spec, a.histories, a.out)
 
 
+def claims(a: argparse.Namespace) -> None:
+    """The ledger of the paper's claims: effects with their intervals, and verdicts (CSV)."""
+    from vreid.claims import make
+
+    make(a.spec, a.metrics, a.histories, a.costs, a.out)
+
+
 def contact_sheet(a: argparse.Namespace) -> None:
     """A picture of some tracklets of a dataset."""
     from vreid.contact import contact_sheet as draw
@@ -315,6 +322,13 @@ VERBS: dict[Callable[[argparse.Namespace], None], list[Option]] = {
         ("--spec", {"type": data, "required": True, "help": "title and pairs of models (JSON)"}),
         ("--histories", {"type": Path, "nargs": "+", "required": True, "help": "history.csv of every run"}),
         STEM,
+    ],
+    claims: [
+        ("--spec", {"type": data, "required": True, "help": "datasets and claims (JSON)"}),
+        ("--metrics", {"type": Path, "nargs": "+", "required": True, "help": "metrics.json of every run"}),
+        ("--histories", {"type": Path, "nargs": "*", "default": [], "help": "history.csv of the runs of Fig. 7"}),
+        ("--costs", {"type": Path, "nargs": "*", "default": [], "help": "cost of each model (JSON)"}),
+        OUT,
     ],
     contact_sheet: [INDEX, ROOT, OUT],
     report: [("--manifest", {"type": data, "required": True, "help": "what the report shows (JSON)"}), OUT],

@@ -6,29 +6,32 @@
      "tables": [{"spec": {…}, "stem": "results/tables/table1"}],
      "figures": ["results/figures/fig7"],
      "datasets": [{"name": …, "rendered": true, "index": "….csv.gz", "contact_sheet": "….png"}],
+     "claims": "results/claims.csv",
      "metrics": ["…/metrics.json"],
      "trainings": ["…/train.json"],
      "completions": [{"name": …, "from": …, "picture": "….png", "occlusion": "….json", "completion": "….json",
                       "regions": "….json", "dataset": "….json"}]}
 
 A spec is what the table was made from (`tables.make`); its "reference" is the model that the others are compared
-with, if set. A figure is the stem of its files (`figures.drawing`). `title`, `trainings` and `completions` can be left
-out; the trainings count in the cost and need not have been tested, and the completions are datasets with completed
-frames.
+with, if set. A figure is the stem of its files (`figures.drawing`). `title`, `claims`, `trainings` and `completions`
+can be left out; the trainings count in the cost and need not have been tested, and the completions are datasets with
+completed frames.
 """
 
 import base64
 import io
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import jinja2
+import pandas as pd
 from PIL import Image
 
-from vreid import tables, typeset
+from vreid import claims, tables, typeset
 from vreid.data.tracklets import SPLITS, read_tracklets
 from vreid.errors import InputError
 from vreid.files import written_whole
@@ -79,6 +82,7 @@ def build(manifest: Mapping[str, Any], out: str | Path) -> None:
         tested=tested(results),
         tables=[table_section(entry, results) for entry in manifest["tables"]],
         figures=[figure_section(stem) for stem in manifest["figures"]],
+        claims=claims_section(manifest["claims"]) if "claims" in manifest else None,
         protocols=protocol_rows(groups),
         explained=PROTOCOLS,
         datasets=[dataset_section(entry) for entry in manifest["datasets"]],
@@ -151,6 +155,16 @@ def figure_section(stem: str) -> dict[str, Any]:
         "image": f"data:image/svg+xml;base64,{data}",
         "files": {kind: f"{stem}.{kind}" for kind in ("csv", "svg", "png")},
     }
+
+
+def claims_section(path: str) -> dict[str, Any]:
+    """The ledger as it was written, and how many claims have each verdict."""
+    frame = _read(partial(pd.read_csv, dtype={"note": str, "measure": str}), path)
+    if missing := [name for name in claims.COLUMNS if name not in frame]:
+        raise InputError(f"{path}: no column {missing[0]!r}; write the ledger again")
+    frame[["note", "measure"]] = frame[["note", "measure"]].fillna("")
+    counts = {verdict: int((frame.verdict == verdict).sum()) for verdict in (claims.HOLDS, claims.FAILS, claims.OPEN)}
+    return {"rows": frame.to_dict("records"), "counts": counts, "path": path}
 
 
 def protocol_rows(groups: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -24,6 +24,12 @@ def unknown_names():
         completed = datasets[name]["completed"]
         names.append((f"datasets.{name}.completed.from", completed["from"], sources))
         names.append((f"datasets.{name}.completed.scorer", completed["scorer"], models))
+    claims = config["claims"]
+    names += [(f"claims.{side}", claims[side], datasets) for side in ("home", "away")]
+    for i, claim in enumerate(claims["ledger"]):
+        spoken_of = [claim[key] for key in ("model",) if key in claim] + claim.get("over", []) + claim.get("models", [])
+        spoken_of += [model for pair in claim.get("model_pairs", []) for model in pair]
+        names += [(f"claims.ledger[{i}]", model, models) for model in spoken_of]
     names += [(f"report.datasets[{i}]", name, datasets) for i, name in enumerate(config["report"]["datasets"])]
     names.append(("recipe", config["recipe"], config["recipes"]))
     for model, entry in models.items():

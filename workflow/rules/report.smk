@@ -46,6 +46,28 @@ rule curves:
         "python -m vreid curves --spec {params.spec:q} --histories {input.histories:q} --out {params.stem:q} 2>&1 | tee {log}"
 
 
+rule claims:
+    input:
+        metrics=quoted_by_claims(),
+        per_query=[path.replace("metrics.json", "per_query.csv.gz") for path in quoted_by_claims()],
+        histories=rules.curves.input.histories,
+        records=rules.curves.input.records,
+        costs=COSTS,
+    output:
+        report("results/claims.csv", caption="../report/claims.rst", category="Claims"),
+    log:
+        "logs/claims.log",
+    localrule: True
+    conda:
+        "../envs/vreid.yaml"
+    params:
+        spec=canonical(config["claims"]),
+        code=code_digest("vreid.claims"),
+    shell:
+        "python -m vreid claims --spec {params.spec:q} --metrics {input.metrics:q} --histories {input.histories:q}"
+        " --costs {input.costs:q} --out {output:q} 2>&1 | tee {log}"
+
+
 rule contact_sheet:
     input:
         index="results/index/{dataset}/annotated.csv.gz",
@@ -68,6 +90,7 @@ rule report:
     input:
         tables=expand("results/tables/{table}.csv", table=config["tables"]),
         figures=rules.curves.output,
+        claims=rules.claims.output,
         sheets=expand("results/figures/contact-{dataset}.png", dataset=config["report"]["datasets"]),
         indexes=expand("results/index/{dataset}/annotated.csv.gz", dataset=config["report"]["datasets"]),
         metrics=METRICS,

@@ -57,6 +57,21 @@ RECORDS += dict.fromkeys(
 )
 
 
+def quoted_by_claims():
+    """The metrics.json files that the ledger can quote: of the datasets that it speaks of."""
+    home, away = config["claims"]["home"], config["claims"]["away"]
+    pairs = {(train, test) for train in (home, away) for test in (home, away)}
+    found = []
+    for path in METRICS:
+        test, train = Path(path).parent.name, Path(path).parents[3].name
+        if (train, test) in pairs:
+            found.append(path)
+    return found
+
+
+COSTS = list(dict.fromkeys(path for table in config["tables"] for path in table_costs(table)))
+
+
 def completion_files(name):
     """What the report shows of a completed dataset."""
     folder = f"results/completion/{name}"
@@ -85,6 +100,7 @@ def report_manifest(w):
                 for name in config["report"]["datasets"]
             ],
             "completions": [completion_files(name) for name in SHOWN_COMPLETED],
+            "claims": "results/claims.csv",
             "metrics": METRICS,
             "trainings": RECORDS,
         }

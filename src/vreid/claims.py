@@ -1,0 +1,316 @@
+"""The ledger of claims: each claim of the paper as a testable statement, what our runs say of it, and a verdict.
+
+A claim is plain data from the configuration: `where` it stands, its `statement`, the `kind` of test, and what the kind
+needs (KINDS). Data are named `home` (the paper's MARS) and `away` (its DukeMTMC-VideoReID); see `make`.
+
+A test yields effects, which the claim wants above 0, each with an interval. The claim *holds* if every interval lies
+above 0, it *does not hold* if any lies wholly at or below 0, and else we *cannot tell*; nor can we from one seed, or
+where a run that it needs is not in the configuration. Nobody types a verdict.
+
+Intervals are 95 % percentile intervals of the pigeonhole bootstrap (A. B. Owen, "The pigeonhole bootstrap", Annals of
+Applied Statistics 1(2), 2007): seeds and queries are drawn with replacement, each on their own, and both models of a
+comparison see the same draw. With two or three seeds the part of the seeds is coarse, and comes out too small rather
+than too large.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from vreid.errors import InputError
+from vreid.files import written_whole
+from vreid.results import Result, Training, read_results, read_trainings
+from vreid.tables import read_cost
+
+DRAWS = 2000
+HOLDS, FAILS, OPEN = "holds", "does not hold", "cannot tell"
+COLUMNS = ["where", "statement", "verdict", "measure", "effect", "low", "high"]
+COLUMNS += ["num_seeds", "num_queries", "data", "note"]
+
+Claim = Mapping[str, Any]
+
+
+class Effect(NamedTuple):
+    """One number that a claim wants above 0."""
+
+    what: str
+    value: float
+    low: float
+    high: float
+    seeds: int
+    queries: int = 0
+
+
+class Missing(Exception):
+    """A run that a claim needs is not among the results."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything that claims are tested on."""
+
+    places: Mapping[str, str]  # home, away → dataset
+    results: Mapping[tuple, Mapping[int, Result]]  # (model, train, test) → seed → result
+    trainings: Mapping[tuple, Mapping[int, Training]]  # (model, train) → seed → history
+    gmac: Mapping[str, float]  # model → 10⁹ multiply-adds of a clip
+
+    def seeds(self, *whos: tuple) -> list[int]:
+        """The seeds that all of these (model, train, test) have."""
+        for who in whos:
+            if who not in self.results:
+                raise Missing(f"no run of {who[0]} trained on {who[1]}, tested on {who[2]}")
+        return sorted(set.intersection(*(set(self.results[who]) for who in whos)))
+
+    def scores(self, who: tuple, seeds: Sequence[int], metric: str) -> np.ndarray:
+        """(seeds, queries with a match): a metric of each query, in percent."""
+        return np.array([query_scores(self.results[who][seed], metric) for seed in seeds])
+
+
+def make(
+    spec: Mapping[str, Any],
+    metrics: Iterable[str | Path],
+    histories: Iterable[str | Path],
+    costs: Iterable[str | Path],
+    out: str | Path,
+) -> None:
+    """Write the ledger as CSV. `spec`: {"home": dataset, "away": dataset, "ledger": [claim, …]}.
+
+    Each metrics.json needs its per_query.csv.gz beside it, each history.csv its train.json.
+    Raises InputError for a file that is missing or torn, or an entry that no kind understands.
+    """
+    with written_whole(out) as aside:
+        ledger(spec, gather(spec, metrics, histories, costs)).to_csv(aside, index=False)
+
+
+def gather(spec: Mapping[str, Any], metrics: Iterable, histories: Iterable, costs: Iterable) -> Evidence:
+    results: dict[tuple, dict[int, Result]] = {}
+    for result in read_results(metrics):
+        results.setdefault((result.model, result.train, result.test), {})[result.seed] = result
+    trainings: dict[tuple, dict[int, Training]] = {}
+    for training in read_trainings(histories):
+        trainings.setdefault((training.model, training.train), {})[training.seed] = training
+    gmac = {cost["model"]: cost["clip_gmac"] for cost in map(read_cost, costs)}
+    return Evidence({key: spec[key] for key in ("home", "away")}, results, trainings, gmac)
+
+
+def ledger(spec: Mapping[str, Any], evidence: Evidence) -> pd.DataFrame:
+    """One row a claim (COLUMNS); effects and intervals in the unit that `measure` names."""
+    return pd.DataFrame([judged(claim, evidence) for claim in spec["ledger"]], columns=COLUMNS)
+
+
+def judged(claim: Claim, evidence: Evidence) -> dict[str, Any]:
+    """The row of one claim: the effect that decides it is the one whose interval reaches lowest."""
+    if claim["kind"] not in KINDS:
+        raise InputError(f"claims.ledger: {claim['kind']!r} is none of the kinds {', '.join(KINDS)}")
+    row = {key: claim[key] for key in ("where", "statement")} | {"data": " and ".join(_data(claim, evidence))}
+    try:
+        effects = KINDS[claim["kind"]](claim, evidence)
+    except Missing as missing:
+        return row | {"num_seeds": 0, "num_queries": 0, "verdict": OPEN, "note": f"not measured: {missing}"}
+    worst = min(effects, key=lambda effect: effect.low)
+    beside = [f"{e.what}: {e.value:+.4g} [{e.low:+.4g}, {e.high:+.4g}]" for e in effects if e is not worst]
+    return row | {
+        "measure": worst.what,
+        "effect": worst.value,
+        "low": worst.low,
+        "high": worst.high,
+        "num_seeds": worst.seeds,
+        "num_queries": worst.queries,
+        "verdict": verdict(effects),
+        "note": "; ".join(beside),
+    }
+
+
+def verdict(effects: Sequence[Effect]) -> str:
+    """What all effects together say of a claim that wants every one above 0."""
+    if min(effect.seeds for effect in effects) < 2:
+        return OPEN
+    if all(effect.low > 0 for effect in effects):
+        return HOLDS
+    return FAILS if any(effect.high <= 0 for effect in effects) else OPEN
+
+
+# ---- intervals ----
+
+
+def draw_weights(count: int, draws: int, rng: np.random.Generator) -> np.ndarray:
+    """(draws, count): how often each of `count` is drawn with replacement, as shares that sum to 1."""
+    return rng.multinomial(count, np.full(count, 1 / count), size=draws) / count
+
+
+def pigeonhole(values: np.ndarray, seeds: np.ndarray, queries: np.ndarray) -> np.ndarray:
+    """Means (draws,) of values (S, Q) under the weights of seeds (draws, S) and of queries (draws, Q)."""
+    return np.einsum("ds,ds->d", seeds, queries @ values.T)
+
+
+def effect(what: str, value: float, drawn: np.ndarray, seeds: int, queries: int = 0) -> Effect:
+    """The 95 % percentile interval of `drawn` around a value."""
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    return Effect(what, *(round(float(number), 6) for number in (value, low, high)), seeds, queries)
+
+
+def query_scores(result: Result, metric: str) -> np.ndarray:
+    """A metric of each query with a match under the headline protocol, in percent: its AP, or whether rank k has it."""
+    path = result.path.with_name("per_query.csv.gz")
+    try:
+        table = pd.read_csv(path)
+        table = table[(table.protocol == result.headline) & table.first_match_rank.notna()]
+        found = table.average_precision if metric == "mAP" else table.first_match_rank <= int(metric[1:])
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; score the run again") from None
+    except (AttributeError, OSError, ValueError, EOFError) as error:
+        raise InputError(f"{path}: not the queries of a run ({error}); score the run again") from None
+    if table.empty:
+        raise InputError(f"{path}: no query has a match under {result.headline}; score the run again")
+    return 100 * found.to_numpy(float)
+
+
+# ---- kinds of claims ----
+
+
+def gain(claim: Claim, evidence: Evidence) -> list[Effect]:
+    """`model` beats each of `over` in all `metrics`, in points, on every pair of datasets in `pairs`."""
+    return _compared([(claim["model"], other) for other in claim["over"]], claim, evidence)
+
+
+def order(claim: Claim, evidence: Evidence) -> list[Effect]:
+    """Each of `models` beats the next one."""
+    return _compared(list(zip(claim["models"], claim["models"][1:])), claim, evidence)
+
+
+def _compared(models: Sequence[tuple[str, str]], claim: Claim, evidence: Evidence) -> list[Effect]:
+    found = []
+    for train, test in _pairs(claim, evidence):
+        for better, other in models:
+            for metric in claim.get("metrics", ["mAP"]):
+                where = f" ({train} → {test})" if train != test else f" ({test})"
+                what = f"{metric} of {better} − {other}{where}, points"
+                found.append(_gain(what, metric, (better, train, test), (other, train, test), evidence)[0])
+    return found
+
+
+def _gain(what: str, metric: str, better: tuple, other: tuple, evidence: Evidence) -> tuple[Effect, np.ndarray]:
+    seeds = evidence.seeds(better, other)
+    if not seeds:
+        raise Missing(f"no seed that both {better[0]} and {other[0]} have")
+    difference = evidence.scores(better, seeds, metric) - evidence.scores(other, seeds, metric)
+    rng = np.random.default_rng(0)
+    drawn = pigeonhole(difference, *(draw_weights(count, DRAWS, rng) for count in difference.shape))
+    return effect(what, difference.mean(), drawn, *difference.shape), drawn
+
+
+def smaller_gain(claim: Claim, evidence: Evidence) -> list[Effect]:
+    """The mAP gain of `model` over `over` is smaller on the away dataset than on the home one, in points."""
+    sides = []
+    for place in ("home", "away"):
+        data = (evidence.places[place],) * 2
+        sides.append(_gain("", "mAP", (claim["model"], *data), (claim["over"][0], *data), evidence))
+    (home, drawn_home), (away, drawn_away) = sides
+    drawn = drawn_home - np.random.default_rng(1).permutation(drawn_away)  # other data: drawn on its own
+    what = f"mAP gain of {claim['model']} over {claim['over'][0]}, {_data(claim, evidence)[0]} − away, points"
+    return [effect(what, home.value - away.value, drawn, min(home.seeds, away.seeds), home.queries + away.queries)]
+
+
+def decline(claim: Claim, evidence: Evidence) -> list[Effect]:
+    """Away → home loses a larger share of mAP than home → away, for each of `models`, in percent of the own score."""
+    home, away = evidence.places["home"], evidence.places["away"]
+    found = []
+    for model in claim["models"]:
+        lost, drawn, counts = {}, {}, []
+        for train, test in ((home, away), (away, home)):
+            own, other = (model, train, train), (model, train, test)
+            seeds = evidence.seeds(own, other)
+            rng = np.random.default_rng(len(counts))
+            weights = draw_weights(len(seeds), DRAWS, rng)
+            scores = [evidence.scores(who, seeds, "mAP") for who in (own, other)]
+            means = [pigeonhole(s, weights, draw_weights(s.shape[1], DRAWS, rng)) for s in scores]
+            lost[train] = 100 * (1 - scores[1].mean() / scores[0].mean())
+            drawn[train] = 100 * (1 - means[1] / means[0])
+            counts.append(scores[1].shape)
+        what = f"decline of {model}, {away} → {home} minus {home} → {away}, percent of mAP"
+        seeds, queries = min(count[0] for count in counts), sum(count[1] for count in counts)
+        found.append(effect(what, lost[away] - lost[home], drawn[away] - drawn[home], seeds, queries))
+    return found
+
+
+def dvdp_lower(claim: Claim, evidence: Evidence) -> list[Effect]:
+    """The mean DVDP of the last quarter of the epochs is lower with than without, by `model_pairs`."""
+    found = []
+    for without, with_it in claim["model_pairs"]:
+        before, after = (_dvdp(model, evidence) for model in (without, with_it))
+        seeds = sorted(before.keys() & after.keys())
+        values = np.array([_last_quarter(before[s]).mean() - _last_quarter(after[s]).mean() for s in seeds])
+        drawn = draw_weights(len(seeds), DRAWS, np.random.default_rng(0)) @ values
+        found.append(effect(f"DVDP of {without} − {with_it}, cosine distance", values.mean(), drawn, len(seeds)))
+    return found
+
+
+def dvdp_course(claim: Claim, evidence: Evidence) -> list[Effect]:
+    """Without AITL, DVDP drops to a minimum in the first half, rises after it by more than it then still changes.
+
+    Three effects of each seed's curve: the drop (first epoch − minimum of the first half), the rise (mean of the last
+    quarter − that minimum), and the rise − the range within the last quarter (it has settled).
+    """
+    curves = _dvdp(claim["model"], evidence)
+    seeds = sorted(curves)
+    parts = []
+    for seed in seeds:
+        curve = curves[seed]
+        least = curve[: max(len(curve) // 2, 1)].min()
+        end = _last_quarter(curve)
+        rise = end.mean() - least
+        parts.append((curve[0] - least, rise, rise - np.ptp(end)))
+    weights = draw_weights(len(seeds), DRAWS, np.random.default_rng(0))
+    names = ("drop after the first epoch", "rise after it", "rise − range of the last quarter")
+    values = np.array(parts)
+    return [
+        effect(f"DVDP of {claim['model']}: {name}", column.mean(), weights @ column, len(seeds))
+        for name, column in zip(names, values.T)
+    ]
+
+
+def _dvdp(model: str, evidence: Evidence) -> dict[int, np.ndarray]:
+    who = (model, evidence.places["home"])
+    if who not in evidence.trainings:
+        raise Missing(f"no history of {model} on {who[1]}")
+    return {seed: training.history.dvdp.to_numpy(float) for seed, training in evidence.trainings[who].items()}
+
+
+def _last_quarter(curve: np.ndarray) -> np.ndarray:
+    return curve[-max(len(curve) // 4, 1) :]
+
+
+def frontier(claim: Claim, evidence: Evidence) -> list[Effect]:
+    """Each of `over` that costs no more than `model` a clip has a lower mAP, in points."""
+    if claim["model"] not in evidence.gmac:
+        raise Missing(f"no cost of {claim['model']}")
+    # Of models that are not counted nothing can be said, and so nothing that they might undo.
+    if unknown := [other for other in claim["over"] if other not in evidence.gmac]:
+        raise Missing(f"no cost of {', '.join(unknown)}")
+    rivals = [other for other in claim["over"] if evidence.gmac[other] <= evidence.gmac[claim["model"]]]
+    if not rivals:
+        raise Missing(f"none of {', '.join(claim['over'])} costs as little as {claim['model']}")
+    return gain({**claim, "over": rivals}, evidence)
+
+
+KINDS: Mapping[str, Callable[[Claim, Evidence], list[Effect]]] = {
+    kind.__name__: kind for kind in (gain, order, smaller_gain, decline, dvdp_lower, dvdp_course, frontier)
+}
+
+
+def _pairs(claim: Claim, evidence: Evidence) -> list[tuple[str, str]]:
+    """The datasets that a claim is tested on, from names such as "home → away"."""
+    pairs = claim.get("pairs", [["home", "home"]])
+    return [(evidence.places[train], evidence.places[test]) for train, test in pairs]
+
+
+def _data(claim: Claim, evidence: Evidence) -> list[str]:
+    """The datasets that a claim is tested on, rendered ones marked."""
+    both = claim["kind"] in ("smaller_gain", "decline")
+    names = evidence.places.values() if both else dict.fromkeys(n for pair in _pairs(claim, evidence) for n in pair)
+    rendered = {test: result.rendered for (_, _, test), runs in evidence.results.items() for result in runs.values()}
+    return [f"{name} (rendered)" if rendered.get(name) else name for name in names]

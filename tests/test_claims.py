@@ -1,0 +1,248 @@
+"""The ledger: what is measured, in which interval, and that outcomes of each kind get their verdict."""
+
+import gzip
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from made_up import write_history, write_metrics
+from vreid import claims
+from vreid.errors import InputError
+
+HOME = ("synth-mars", "synth-mars")
+SPEC = {"home": "synth-mars", "away": "synth-duke"}
+QUERIES = 60
+
+
+def write_run(root, model, seed, precisions, train="synth-mars", test="synth-mars"):
+    """A run whose queries have these average precisions, and whose first match has rank 1 above .5, else 2."""
+    path = write_metrics(root, model, seed, float(np.mean(precisions)), train=train, test=test)
+    rows = pd.DataFrame(
+        {
+            "protocol": "queries-removed",
+            "pid": np.arange(len(precisions)),
+            "camid": 1,
+            "tracklet": 1,
+            "average_precision": precisions,
+            "first_match_rank": np.where(np.asarray(precisions) > 0.5, 1, 2),
+        }
+    )
+    unmatched = rows.head(1).assign(average_precision=np.nan, first_match_rank=np.nan)
+    table = pd.concat([rows, unmatched, rows.assign(protocol="mars-script", average_precision=0.0)])
+    path.with_name("per_query.csv.gz").write_bytes(gzip.compress(table.to_csv(index=False).encode()))
+    return path
+
+
+def write_runs(root, means, seeds=3, **where):
+    """Runs of models around their mean average precision, with the same easy and hard queries for all."""
+    hard = np.random.default_rng(0).normal(0, 0.05, QUERIES)
+    return [
+        write_run(root, model, seed, mean + hard + 0.004 * np.random.default_rng(seed).normal(size=QUERIES), **where)
+        for model, mean in means.items()
+        for seed in range(seeds)
+    ]
+
+
+def judged(runs, histories=(), costs=(), **claim):
+    evidence = claims.gather(SPEC, runs, histories, costs)
+    return claims.judged({"where": "Table 1", "statement": "said", **claim}, evidence)
+
+
+def gain(runs, **claim):
+    return judged(runs, **{"kind": "gain", "model": "aitl", "over": ["baseline"], **claim})
+
+
+# ---- verdicts ----
+
+
+@pytest.mark.parametrize(
+    ("effects", "expected"),
+    [
+        ([(1.0, 3.0)], "holds"),
+        ([(1.0, 3.0), (0.1, 9.0)], "holds"),
+        ([(1.0, 3.0), (-0.1, 9.0)], "cannot tell"),
+        ([(1.0, 3.0), (-4.0, -1.0)], "does not hold"),
+        ([(0.0, 0.0)], "does not hold"),
+        ([(-1.0, 1.0)], "cannot tell"),
+    ],
+)
+def test_every_interval_must_lie_above_0_and_one_below_it_suffices_against(effects, expected):
+    assert claims.verdict([claims.Effect("", (low + high) / 2, low, high, 3) for low, high in effects]) == expected
+
+
+def test_one_seed_tells_nothing():
+    assert claims.verdict([claims.Effect("", 2.0, 1.0, 3.0, 1)]) == "cannot tell"
+
+
+@pytest.mark.parametrize(("better", "expected"), [(0.70, "holds"), (0.50, "does not hold")])
+def test_a_gain_is_judged_by_its_interval(tmp_path, better, expected):
+    row = gain(write_runs(tmp_path, {"baseline": 0.60, "aitl": better}, seeds=2))
+    assert row["verdict"] == expected
+    assert row["low"] <= row["effect"] <= row["high"]
+    assert (row["num_seeds"], row["num_queries"]) == (2, QUERIES)
+    assert row["data"] == "synth-mars (rendered)"
+
+
+def test_nothing_can_be_told_from_queries_that_disagree(tmp_path):
+    runs = write_runs(tmp_path, {"baseline": 0.60}, seeds=2)
+    either = np.random.default_rng(9).uniform(0.2, 1.0, QUERIES)
+    row = gain([*runs, *(write_run(tmp_path, "aitl", seed, either) for seed in (0, 1))])
+    assert row["low"] < 0 < row["high"] and row["verdict"] == "cannot tell"
+
+
+def test_a_gain_in_one_metric_does_not_make_up_for_another(tmp_path):
+    even = np.full(QUERIES, 0.55)
+    runs = [write_run(tmp_path, "baseline", seed, even) for seed in (0, 1)]
+    # A higher mean precision, but half of the first matches are not at rank 1.
+    uneven = np.where(np.arange(QUERIES) < QUERIES // 2, 0.5, 1.0)
+    runs += [write_run(tmp_path, "aitl", seed, uneven) for seed in (0, 1)]
+    assert gain(runs)["verdict"] == "holds"
+    row = gain(runs, metrics=["mAP", "R1"])
+    assert row["verdict"] == "does not hold" and row["measure"].startswith("R1")
+    assert row["note"].startswith("mAP of aitl − baseline")
+
+
+def test_an_order_compares_neighbours(tmp_path):
+    metrics = write_runs(tmp_path, {"baseline": 0.5, "itl": 0.6, "aitl": 0.7})
+    assert judged(metrics, kind="order", models=["aitl", "itl", "baseline"])["verdict"] == "holds"
+    assert judged(metrics, kind="order", models=["itl", "aitl", "baseline"])["verdict"] == "does not hold"
+
+
+def test_what_was_not_run_is_said_and_not_dropped(tmp_path):
+    row = gain(write_runs(tmp_path, {"baseline": 0.5}))
+    assert row["verdict"] == "cannot tell"
+    assert row["note"] == "not measured: no run of aitl trained on synth-mars, tested on synth-mars"
+
+
+# ---- transfers ----
+
+
+@pytest.mark.parametrize(("away", "expected"), [(0.31, "holds"), (0.50, "does not hold")])
+def test_a_gain_that_shrinks_on_the_other_dataset(tmp_path, away, expected):
+    metrics = write_runs(tmp_path, {"baseline": 0.5, "aitl": 0.6})
+    metrics += write_runs(tmp_path, {"baseline": 0.3, "aitl": away}, train="synth-duke", test="synth-duke")
+    row = judged(metrics, kind="smaller_gain", model="aitl", over=["baseline"])
+    assert row["verdict"] == expected
+    assert row["effect"] == pytest.approx(100 * (0.1 - (away - 0.3)), abs=0.01)
+
+
+@pytest.mark.parametrize(("back", "expected"), [(0.2, "holds"), (0.55, "does not hold")])
+def test_a_decline_is_relative_to_the_own_score(tmp_path, back, expected):
+    places = {("synth-mars", "synth-mars"): 0.8, ("synth-mars", "synth-duke"): 0.4}
+    places |= {("synth-duke", "synth-duke"): 0.6, ("synth-duke", "synth-mars"): back}
+    metrics = [
+        path
+        for (train, test), mean in places.items()
+        for path in write_runs(tmp_path, {"baseline": mean}, train=train, test=test)
+    ]
+    row = judged(metrics, kind="decline", models=["baseline"])
+    assert row["verdict"] == expected
+    assert row["effect"] == pytest.approx(100 * ((1 - back / 0.6) - 0.5), abs=1.5)
+
+
+# ---- DVDP ----
+
+
+def histories(root, model, curves):
+    return [write_history(root, model, seed, curve, [0.5] * len(curve)) for seed, curve in enumerate(curves)]
+
+
+COURSE = [0.06, 0.03, 0.02, 0.03, 0.045, 0.05, 0.051, 0.050]
+
+
+@pytest.mark.parametrize(("factor", "expected"), [(0.5, "holds"), (2.0, "does not hold")])
+def test_dvdp_is_compared_where_training_ends(tmp_path, factor, expected):
+    before = [np.array(COURSE) + shift for shift in (0, 0.001, 0.002)]
+    after = [factor * curve for curve in before]
+    given = histories(tmp_path, "baseline", before) + histories(tmp_path, "aitl", after)
+    row = judged([], given, kind="dvdp_lower", model_pairs=[["baseline", "aitl"]])
+    assert row["verdict"] == expected
+    assert row["effect"] == pytest.approx((1 - factor) * (0.0505 + 0.001), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("curve", "expected"),
+    [
+        (COURSE, "holds"),
+        (sorted(COURSE, reverse=True), "does not hold"),  # it never rises
+        (sorted(COURSE), "does not hold"),  # it never drops
+        ([0.06, 0.03, 0.02, 0.03, 0.04, 0.04, 0.03, 0.09], "does not hold"),  # it never settles
+    ],
+)
+def test_dvdp_drops_then_rises_then_settles(tmp_path, curve, expected):
+    curves = [np.array(curve) * scale for scale in (1.0, 1.1)]
+    row = judged([], histories(tmp_path, "baseline", curves), kind="dvdp_course", model="baseline")
+    assert row["verdict"] == expected
+
+
+# ---- cost ----
+
+
+def test_the_frontier_asks_only_those_that_cost_no_more(tmp_path):
+    metrics = write_runs(tmp_path, {"aitl": 0.6, "cheap": 0.5, "dear": 0.7})
+    costs = []
+    for model, gmac in {"aitl": 20.0, "cheap": 16.0, "dear": 60.0}.items():
+        costs.append(tmp_path / f"{model}.json")
+        costs[-1].write_text(f'{{"model": "{model}", "parameters": 1, "clip_gmac": {gmac}}}')
+    asked = {"kind": "frontier", "model": "aitl"}
+    assert judged(metrics, costs=costs, over=["cheap", "dear"], **asked)["verdict"] == "holds"
+    assert "costs as little" in judged(metrics, costs=costs, over=["dear"], **asked)["note"]
+    assert "no cost of cheap" in judged(metrics, costs=costs[:1], over=["cheap"], **asked)["note"]
+
+
+# ---- intervals ----
+
+
+def test_the_bootstrap_agrees_with_a_loop_over_the_same_draws():
+    rng = np.random.default_rng(3)
+    values = rng.normal(size=(3, 7))
+    seeds, queries = (claims.draw_weights(count, 20, rng) for count in values.shape)
+    assert seeds.sum(axis=1) == pytest.approx(1) and queries.sum(axis=1) == pytest.approx(1)
+    for got, seed, query in zip(claims.pigeonhole(values, seeds, queries), seeds, queries):
+        drawn = [
+            values[s, q]
+            for s in np.repeat(np.arange(3), np.rint(3 * seed).astype(int))
+            for q in np.repeat(np.arange(7), np.rint(7 * query).astype(int))
+        ]
+        assert got == pytest.approx(np.mean(drawn))
+
+
+def test_an_interval_of_queries_alone_has_the_width_of_the_standard_error(tmp_path):
+    values = np.random.default_rng(4).normal(size=(1, 400))
+    weights = [claims.draw_weights(count, 4000, np.random.default_rng(5)) for count in values.shape]
+    low, high = np.percentile(claims.pigeonhole(values, *weights), [2.5, 97.5])
+    assert high - low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.05)
+
+
+def test_queries_without_a_match_and_other_protocols_do_not_count(tmp_path):
+    evidence = claims.gather(SPEC, [write_run(tmp_path, "aitl", 0, [0.2, 0.6, 1.0])], [], [])
+    assert evidence.scores(("aitl", *HOME), [0], "mAP").tolist() == [[20, 60, 100]]
+    assert evidence.scores(("aitl", *HOME), [0], "R1").tolist() == [[0, 100, 100]]
+
+
+# ---- files ----
+
+
+def test_the_same_files_give_the_same_ledger(tmp_path):
+    metrics = write_runs(tmp_path, {"baseline": 0.5, "aitl": 0.6})
+    spec = SPEC | {"ledger": [{"kind": "gain", "where": "", "statement": "", "model": "aitl", "over": ["baseline"]}]}
+    for name in "ab":
+        claims.make(spec, metrics, [], [], tmp_path / f"{name}.csv")
+    assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
+    assert pd.read_csv(tmp_path / "a.csv").columns.to_list() == claims.COLUMNS
+
+
+def test_a_run_without_its_queries_is_refused_by_its_file(tmp_path):
+    metrics = write_runs(tmp_path, {"baseline": 0.5, "aitl": 0.6})
+    victim = metrics[0].with_name("per_query.csv.gz")
+    for content, complaint in ((b"torn", "not the queries of a run"), (None, "no such file")):
+        victim.unlink() if content is None else victim.write_bytes(content)
+        with pytest.raises(InputError, match=complaint) as caught:
+            gain(metrics)
+        assert str(victim) in str(caught.value)
+
+
+def test_an_unknown_kind_is_refused(tmp_path):
+    with pytest.raises(InputError, match="'magic' is none of the kinds gain, order"):
+        judged([], kind="magic")
