@@ -1,6 +1,12 @@
 # Names in the configuration that must be those of its own entries: said at once, before any job.
 
 
+def spoken_of(claim):
+    """The models that a claim speaks of."""
+    single = [claim["model"]] if "model" in claim else []
+    return single + claim.get("over", []) + claim.get("models", []) + sum(claim.get("model_pairs", []), [])
+
+
 def unknown_names():
     """A line for every name that no entry of the configuration bears, or entry that makes no spec."""
     models, datasets = config["models"], config["datasets"]
@@ -27,9 +33,7 @@ def unknown_names():
     claims = config["claims"]
     names += [(f"claims.{side}", claims[side], datasets) for side in ("home", "away")]
     for i, claim in enumerate(claims["ledger"]):
-        spoken_of = [claim[key] for key in ("model",) if key in claim] + claim.get("over", []) + claim.get("models", [])
-        spoken_of += [model for pair in claim.get("model_pairs", []) for model in pair]
-        names += [(f"claims.ledger[{i}]", model, models) for model in spoken_of]
+        names += [(f"claims.ledger[{i}]", model, models) for model in spoken_of(claim)]
     names += [(f"report.datasets[{i}]", name, datasets) for i, name in enumerate(config["report"]["datasets"])]
     names.append(("recipe", config["recipe"], config["recipes"]))
     for model, entry in models.items():

@@ -48,11 +48,10 @@ rule curves:
 
 rule claims:
     input:
-        metrics=quoted_by_claims(),
-        per_query=[path.replace("metrics.json", "per_query.csv.gz") for path in quoted_by_claims()],
+        unpack(lambda w: quoted_by_claims()),
+        per_query=[path.replace("metrics.json", "per_query.csv.gz") for path in quoted_by_claims()["metrics"]],
         histories=rules.curves.input.histories,
         records=rules.curves.input.records,
-        costs=COSTS,
     output:
         report("results/claims.csv", caption="../report/claims.rst", category="Claims"),
     log:

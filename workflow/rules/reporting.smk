@@ -58,18 +58,15 @@ RECORDS += dict.fromkeys(
 
 
 def quoted_by_claims():
-    """The metrics.json files that the ledger can quote: of the datasets that it speaks of."""
-    home, away = config["claims"]["home"], config["claims"]["away"]
-    pairs = {(train, test) for train in (home, away) for test in (home, away)}
-    found = []
-    for path in METRICS:
-        test, train = Path(path).parent.name, Path(path).parents[3].name
-        if (train, test) in pairs:
-            found.append(path)
-    return found
-
-
-COSTS = list(dict.fromkeys(path for table in config["tables"] for path in table_costs(table)))
+    """What the ledger can quote of the tables' runs: metrics.json files, and the costs of models."""
+    models = {model for claim in config["claims"]["ledger"] for model in spoken_of(claim)}
+    data = {config["claims"]["home"], config["claims"]["away"]}
+    runs = [path for path in METRICS if Path(path).parents[2].name in models]
+    costs = {f"results/cost/{model}.json" for model in models}
+    return {
+        "metrics": [path for path in runs if {Path(path).parent.name, Path(path).parents[3].name} <= data],
+        "costs": sorted(costs & {path for table in config["tables"] for path in table_costs(table)}),
+    }
 
 
 def completion_files(name):
