@@ -84,6 +84,13 @@ def test_a_gain_is_judged_by_its_interval(tmp_path, better, expected):
     assert row["data"] == "synth-mars (rendered)"
 
 
+def test_a_comparison_with_one_seed_is_named(tmp_path):
+    runs = write_runs(tmp_path, {"aitl": 0.7, "baseline": 0.5})
+    row = gain([*runs, *write_runs(tmp_path, {"itl": 0.6}, seeds=1)], over=["baseline", "itl"])
+    assert (row["verdict"], row["num_seeds"]) == ("cannot tell", 1)
+    assert "one seed alone: mAP of aitl − itl (synth-mars), points" in row["note"]
+
+
 def test_nothing_can_be_told_from_queries_that_disagree(tmp_path):
     runs = write_runs(tmp_path, {"baseline": 0.60}, seeds=2)
     either = np.random.default_rng(9).uniform(0.2, 1.0, QUERIES)
@@ -107,6 +114,15 @@ def test_an_order_compares_neighbours(tmp_path):
     metrics = write_runs(tmp_path, {"baseline": 0.5, "itl": 0.6, "aitl": 0.7})
     assert judged(metrics, kind="order", models=["aitl", "itl", "baseline"])["verdict"] == "holds"
     assert judged(metrics, kind="order", models=["itl", "aitl", "baseline"])["verdict"] == "does not hold"
+
+
+def test_the_effect_shown_of_a_claim_that_fails_is_one_that_refutes_it(tmp_path):
+    wide = np.random.default_rng(2).uniform(-0.4, 0.4, QUERIES)
+    runs = write_runs(tmp_path, {"aitl": 0.5, "baseline": 0.51}, seeds=2)
+    runs += [write_run(tmp_path, "itl", seed, 0.5 + wide) for seed in (0, 1)]
+    row = gain(runs, over=["itl", "baseline"])
+    assert row["verdict"] == "does not hold" and row["high"] < 0
+    assert row["measure"].startswith("mAP of aitl − baseline") and "mAP of aitl − itl" in row["note"]
 
 
 def test_what_was_not_run_is_said_and_not_dropped(tmp_path):

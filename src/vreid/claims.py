@@ -103,7 +103,10 @@ def ledger(spec: Mapping[str, Any], evidence: Evidence) -> pd.DataFrame:
 
 
 def judged(claim: Claim, evidence: Evidence) -> dict[str, Any]:
-    """The row of one claim: the effect that decides it is the one whose interval reaches lowest."""
+    """The row of one claim, with the effect that decides it: the one whose interval reaches lowest.
+
+    Where the claim does not hold, that is the one whose interval ends lowest.
+    """
     if claim["kind"] not in KINDS:
         raise InputError(f"claims.ledger: {claim['kind']!r} is none of the kinds {', '.join(KINDS)}")
     row = {key: claim[key] for key in ("where", "statement")} | {"data": " and ".join(_data(claim, evidence))}
@@ -111,16 +114,18 @@ def judged(claim: Claim, evidence: Evidence) -> dict[str, Any]:
         effects = KINDS[claim["kind"]](claim, evidence)
     except Missing as missing:
         return row | {"num_seeds": 0, "num_queries": 0, "verdict": OPEN, "note": f"not measured: {missing}"}
-    worst = min(effects, key=lambda effect: effect.low)
-    beside = [f"{e.what}: {e.value:+.4g} [{e.low:+.4g}, {e.high:+.4g}]" for e in effects if e is not worst]
+    said = verdict(effects)
+    worst = min(effects, key=lambda effect: effect.high if said == FAILS else effect.low)
+    beside = [f"one seed alone: {e.what}" for e in effects if e.seeds < 2]
+    beside += [f"{e.what}: {e.value:+.4g} [{e.low:+.4g}, {e.high:+.4g}]" for e in effects if e is not worst]
     return row | {
         "measure": worst.what,
         "effect": worst.value,
         "low": worst.low,
         "high": worst.high,
-        "num_seeds": worst.seeds,
+        "num_seeds": min(e.seeds for e in effects),
         "num_queries": worst.queries,
-        "verdict": verdict(effects),
+        "verdict": said,
         "note": "; ".join(beside),
     }
 
@@ -211,7 +216,8 @@ def smaller_gain(claim: Claim, evidence: Evidence) -> list[Effect]:
         sides.append(_gain("", "mAP", (claim["model"], *data), (claim["over"][0], *data), evidence))
     (home, drawn_home), (away, drawn_away) = sides
     drawn = drawn_home - np.random.default_rng(1).permutation(drawn_away)  # other data: drawn on its own
-    what = f"mAP gain of {claim['model']} over {claim['over'][0]}, {_data(claim, evidence)[0]} − away, points"
+    where = " − ".join(evidence.places.values())
+    what = f"mAP gain of {claim['model']} over {claim['over'][0]}, {where}, points"
     return [effect(what, home.value - away.value, drawn, min(home.seeds, away.seeds), home.queries + away.queries)]
 
 
