@@ -23,6 +23,6 @@ rule all:
     default_target: True
     input:
         expand("results/tables/{table}.{kind}", table=config["tables"], kind=["csv", "md", "tex"]),
-        expand("results/figures/fig7.{kind}", kind=["svg", "png", "csv"]),
+        expand("results/figures/{figure}.{kind}", figure=config["figures"], kind=["svg", "png", "csv"]),
         "results/claims.csv",
         "results/report/index.html",

@@ -9,11 +9,12 @@ import pytest
 from made_up import PUBLISHED, TABLE, write_metrics, write_scores
 from vreid import tables, typeset
 from vreid.errors import InputError
+from vreid.published import COLUMNS, read_published
 from vreid.results import read_results
 
 
 def made(metrics, spec=TABLE):
-    return tables.tabulate(spec, read_results(metrics), tables.read_published(PUBLISHED))
+    return tables.tabulate(spec, read_results(metrics), read_published(PUBLISHED))
 
 
 def changed(**settings):
@@ -240,7 +241,7 @@ def test_gains_pair_runs_of_the_same_seed(tmp_path):
 
 
 def test_the_published_values_are_those_of_the_paper():
-    published = tables.read_published(PUBLISHED)
+    published = read_published(PUBLISHED)
     assert published.value["1", "asta+aitl", "mars", "mars", "mAP"] == "84.4"
     assert published.value["3", "li", "mars", "mars", "mAP"] == "78.59"
     assert published.value["4", "asta+aitl", "duke", "mars", "R1"] == "44.0"
@@ -256,9 +257,9 @@ def test_the_published_values_are_those_of_the_paper():
 )
 def test_a_spoilt_file_of_published_values_is_refused(tmp_path, line, complaint):
     path = tmp_path / "published.csv"
-    path.write_text(f"{','.join(tables.PUBLISHED_COLUMNS)}\n1,baseline,mars,mars,mAP,79.4,,x\n{line}\n")
+    path.write_text(f"{','.join(COLUMNS)}\n1,baseline,mars,mars,mAP,79.4,,x\n{line}\n")
     with pytest.raises(InputError, match=complaint):
-        tables.read_published(path)
+        read_published(path)
 
 
 # ---- columns that not all rows have, completed data, costs, protocols ----

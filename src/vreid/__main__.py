@@ -184,6 +184,13 @@ def curves(a: argparse.Namespace) -> None:
     dvdp_curves(a.spec, a.histories, a.out)
 
 
+def cost_figure(a: argparse.Namespace) -> None:
+    """Fig. 8: mAP over multiply-adds: SVG, PNG, CSV."""
+    from vreid.figures.cost import cost_figure as draw
+
+    draw(a.spec, a.metrics, a.costs, a.published, a.out)
+
+
 def claims(a: argparse.Namespace) -> None:
     """The ledger of the paper's claims: effects with their intervals, and verdicts (CSV)."""
     from vreid.claims import make
@@ -321,6 +328,13 @@ VERBS: dict[Callable[[argparse.Namespace], None], list[Option]] = {
     curves: [
         ("--spec", {"type": data, "required": True, "help": "title and pairs of models (JSON)"}),
         ("--histories", {"type": Path, "nargs": "+", "required": True, "help": "history.csv of every run"}),
+        STEM,
+    ],
+    cost_figure: [
+        ("--spec", {"type": data, "required": True, "help": "title, datasets and models (JSON)"}),
+        ("--metrics", {"type": Path, "nargs": "+", "required": True, "help": "metrics.json of every run"}),
+        ("--costs", {"type": Path, "nargs": "+", "required": True, "help": "cost of each model (JSON)"}),
+        ("--published", {"type": Path, "required": True, "help": "published values (CSV)"}),
         STEM,
     ],
     claims: [

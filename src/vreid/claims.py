@@ -23,8 +23,7 @@ import pandas as pd
 
 from vreid.errors import InputError
 from vreid.files import written_whole
-from vreid.results import Result, Training, read_results, read_trainings
-from vreid.tables import read_cost
+from vreid.results import Result, Training, read_cost, read_results, read_trainings
 
 DRAWS = 2000
 HOLDS, FAILS, OPEN = "holds", "does not hold", "cannot tell"

@@ -142,6 +142,15 @@ def _read_training(path: Path) -> Training:
     )
 
 
+def read_cost(path: str | Path) -> Mapping[str, Any]:
+    """What `vreid.cost` found of a model."""
+    cost = read_json(Path(path))
+    for key in ("model", "parameters", "clip_gmac"):
+        if not isinstance(cost, dict) or key not in cost:
+            raise InputError(f"{path}: the key {key!r} is missing; count the model's cost again")
+    return cost
+
+
 def mean_and_std(values: Iterable[float]) -> tuple[float, float]:
     """Mean and sample standard deviation (ddof 1; NaN for fewer than two values)."""
     series = pd.Series(list(values), dtype=float)

@@ -25,10 +25,9 @@ import pandas as pd
 
 from vreid.errors import InputError
 from vreid.files import written_whole
-from vreid.results import Result, mean_and_std, read_json, read_results
+from vreid.published import read_published
+from vreid.results import Result, mean_and_std, read_cost, read_results
 from vreid.typeset import latex, markdown
-
-PUBLISHED_COLUMNS = ["table", "row", "train", "test", "metric", "value", "protocol", "note", "source"]
 
 Spec = Mapping[str, Any]
 
@@ -83,23 +82,6 @@ def read(path: str | Path) -> pd.DataFrame:
     return frame.assign(rendered=frame.rendered == "True", num_seeds=frame.num_seeds.astype(int))
 
 
-def read_published(path: str | Path) -> pd.DataFrame:
-    """The published values as printed (text; "" where blank), indexed by table, row, train, test, metric."""
-    try:
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read as CSV ({error})") from None
-    if list(frame.columns) != PUBLISHED_COLUMNS:
-        raise InputError(f"{path}: the columns must be {', '.join(PUBLISHED_COLUMNS)}")
-    if (bad := pd.to_numeric(frame.value, errors="coerce").isna() & (frame.value != "")).any():
-        raise InputError(f"{path}: line {bad.idxmax() + 2}: {frame.value[bad.idxmax()]!r} is not a number; mend it")
-    keys = PUBLISHED_COLUMNS[:5]
-    if (twice := frame.duplicated(keys)).any():
-        line = twice.idxmax()
-        raise InputError(f"{path}: line {line + 2} repeats {', '.join(frame.loc[line, keys])}; keep one")
-    return frame.set_index(keys)
-
-
 def tabulate(
     spec: Spec, results: Sequence[Result], published: pd.DataFrame, costs: Iterable[Mapping[str, Any]] = ()
 ) -> pd.DataFrame:
@@ -124,15 +106,6 @@ def tabulate(
         lost = _decline(spec, place, runs, results) if "decline" in spec else {}
         rows.append(_identity(spec, place, runs) | _means(spec, place, runs) | lost | cost | beside)
     return pd.DataFrame(rows)
-
-
-def read_cost(path: str | Path) -> Mapping[str, Any]:
-    """What `vreid.cost` found of a model."""
-    cost = read_json(Path(path))
-    for key in ("model", "parameters", "clip_gmac"):
-        if not isinstance(cost, dict) or key not in cost:
-            raise InputError(f"{path}: the key {key!r} is missing; count the model's cost again")
-    return cost
 
 
 def _cost(spec: Spec, model: str, runs: Sequence[Result], known: Mapping[str, Mapping]) -> dict[str, float]:

@@ -6,7 +6,7 @@ import os
 import pytest
 import yaml
 
-REPORTING = {"table table1", "curves", "report"}
+REPORTING = {"table table1", "curves", "claims", "cost_figure", "report"}
 
 
 def jobs_of(model: str, seed: int) -> set[str]:

@@ -22,8 +22,10 @@ def unknown_names():
         for one in {"reference", "floor"} & table.keys():
             names.append((f"tables.{key}.{one}", table[one], [row["model"] for row in table["rows"]]))
     for key, figure in config["figures"].items():
-        names.append((f"figures.{key}.train", figure["train"], datasets))
-        for i, pair in enumerate(figure["pairs"]):
+        names += [(f"figures.{key}.{side}", figure[side], datasets) for side in ("train", "test") if side in figure]
+        quoted = {row["model"] for table in config["tables"].values() for row in table["rows"]}
+        names += [(f"figures.{key}.rows[{i}].model", r["model"], quoted) for i, r in enumerate(figure.get("rows", []))]
+        for i, pair in enumerate(figure.get("pairs", [])):
             names += [(f"figures.{key}.pairs[{i}].{side}", pair[side], models) for side in ("without", "with")]
     sources = [name for name, dataset in datasets.items() if "completed" not in dataset]
     for name in datasets.keys() - sources:

@@ -46,6 +46,29 @@ rule curves:
         "python -m vreid curves --spec {params.spec:q} --histories {input.histories:q} --out {params.stem:q} 2>&1 | tee {log}"
 
 
+rule cost_figure:
+    input:
+        unpack(lambda w: points_of("fig8")),
+        published="config/published.csv",
+    output:
+        svg=report("results/figures/fig8.svg", caption="../report/fig8.rst", category="Figures"),
+        png="results/figures/fig8.png",
+        csv="results/figures/fig8.csv",
+        said="results/figures/fig8.json",
+    log:
+        "logs/figures/fig8.log",
+    localrule: True
+    conda:
+        "../envs/vreid.yaml"
+    params:
+        spec=canonical(config["figures"]["fig8"]),
+        stem=lambda w, output: output.csv.removesuffix(".csv"),
+        code=code_digest("vreid.figures.cost"),
+    shell:
+        "python -m vreid cost-figure --spec {params.spec:q} --metrics {input.metrics:q} --costs {input.costs:q}"
+        " --published {input.published:q} --out {params.stem:q} 2>&1 | tee {log}"
+
+
 rule claims:
     input:
         unpack(lambda w: quoted_by_claims()),
@@ -88,7 +111,7 @@ rule contact_sheet:
 rule report:
     input:
         tables=expand("results/tables/{table}.csv", table=config["tables"]),
-        figures=rules.curves.output,
+        figures=[*rules.curves.output, *rules.cost_figure.output],
         claims=rules.claims.output,
         sheets=expand("results/figures/contact-{dataset}.png", dataset=config["report"]["datasets"]),
         indexes=expand("results/index/{dataset}/annotated.csv.gz", dataset=config["report"]["datasets"]),

@@ -33,7 +33,21 @@ def training_of(metrics):
 def figure_runs(name):
     """The runs whose histories a figure draws."""
     figure = config["figures"][name]
-    return runs(figure["train"], [model for pair in figure["pairs"] for model in (pair["without"], pair["with"])])
+    return runs(
+        figure["train"], [model for pair in figure.get("pairs", []) for model in (pair["without"], pair["with"])]
+    )
+
+
+def points_of(name):
+    """The metrics.json and the costs of the models that a figure shows, of the runs that the tables quote."""
+    figure = config["figures"][name]
+    models = [row["model"] for row in figure["rows"]]
+    end = f"{figure['test']}/metrics.json"
+    ours = [path for model in models for path in METRICS if path.startswith(f"results/runs/{figure['train']}/{model}/")]
+    return {
+        "metrics": [path for path in ours if path.endswith(end)],
+        "costs": [f"results/cost/{model}.json" for model in models],
+    }
 
 
 def pretraining():
