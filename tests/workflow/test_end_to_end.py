@@ -24,6 +24,8 @@ def test_it_ends_in_tables_figures_and_a_report(finished):
         "tables/table1.tex",
         "figures/fig7.svg",
         "figures/fig7.png",
+        "figures/fig8.svg",
+        "claims.csv",
     ):
         assert (results / name).stat().st_size > 0, name
     assert "</html>" in (results / "report/index.html").read_text()
