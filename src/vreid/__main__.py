@@ -155,6 +155,45 @@ def before_after(a: argparse.Namespace) -> None:
     draw(a.index, a.regions, a.root, a.completed, a.out)
 
 
+def attend(a: argparse.Namespace) -> None:
+    """Where a network looks: attention maps of a clip of every annotated test tracklet."""
+    from vreid.attend import attend as run
+
+    run(
+        spec_path=a.spec,
+        weights_path=a.weights,
+        index_path=a.index,
+        root=a.root,
+        dataset=a.dataset,
+        out=a.out,
+        stored_size=a.frame_size,
+        rendered=a.rendered,
+        workers=a.workers,
+    )
+
+
+def cells(a: argparse.Namespace) -> None:
+    """What the target truly takes of each cell of maps of a rendered dataset's frames."""
+    from vreid.walkers.truth import write_cells
+    from vreid.walkers.world import World
+
+    write_cells(World.from_mapping(a.world), a.maps, a.out, a.workers)
+
+
+def attention(a: argparse.Namespace) -> None:
+    """Fig. 6: attention over the frames of low-quality tracklets: SVG, PNG, CSV."""
+    from vreid.figures.attention import attention as draw
+
+    draw(a.spec, a.maps, a.cells, a.index, a.root, a.out)
+
+
+def premise(a: argparse.Namespace) -> None:
+    """Whether attribute distance and feature distance go together within a person."""
+    from vreid.premise import premise as run
+
+    run(a.features, a.index, a.out)
+
+
 def score(a: argparse.Namespace) -> None:
     """Rank-k and mAP of features, under all three protocols."""
     from vreid.score import score as run
@@ -243,6 +282,8 @@ RENDERED: Option = ("--rendered", {"action": "store_true", "help": "the dataset 
 OPTIONS: Option = ("--options", {"type": data, "default": {}, "help": "settings: JSON, or a file of it"})
 REGIONS: Option = ("--regions", {"type": Path, "required": True, "help": "scores of regions (csv.gz)"})
 WORLD: Option = ("--world", {"type": data, "required": True, "help": "the world's settings: JSON, or a file of it"})
+FEATURES: Option = ("--features", {"type": Path, "required": True, "help": "features.npz"})
+MAPS: Option = ("--maps", {"type": Path, "required": True, "help": "attention maps of frames (npz)"})
 FRAMES: list[Option] = [
     INDEX,
     ROOT,
@@ -306,8 +347,19 @@ VERBS: dict[Callable[[argparse.Namespace], None], list[Option]] = {
         ("--completed", {"type": Path, "required": True, "help": "the completed dataset's folder"}),
         OUT,
     ],
+    attend: [*RUN, WEIGHTS, RENDERED],
+    cells: [WORLD, MAPS, ("--workers", {"type": int, "default": 1}), OUT],
+    attention: [
+        ("--spec", {"type": data, "required": True, "help": "number, title, model, tracklets_per_kind (JSON)"}),
+        MAPS,
+        ("--cells", {"type": Path, "help": "what the target takes of their cells (npz), of a rendered dataset"}),
+        INDEX,
+        ROOT,
+        STEM,
+    ],
+    premise: [FEATURES, INDEX, OUT],
     score: [
-        ("--features", {"type": Path, "required": True, "help": "features.npz"}),
+        FEATURES,
         HEADLINE,
         ("--per-query", {"type": Path, "required": True, "help": "average precision a query (csv.gz), written too"}),
         OUT,

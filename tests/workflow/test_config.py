@@ -33,7 +33,7 @@ def configuration(*overlays: str) -> dict:
     merged = {}
     for name in ("config/config.yaml", *overlays):
         update_config(merged, yaml.safe_load((REPOSITORY / name).read_text()))
-    for section in ("datasets", "recipes", "models", "tables"):
+    for section in ("datasets", "recipes", "models", "tables", "figures"):
         merged[section] = {name: entry for name, entry in merged[section].items() if entry is not None}
     return merged
 

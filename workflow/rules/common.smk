@@ -17,7 +17,7 @@ from vreid.spec import SECTIONS, canonical, resolve
 from vreid.tables import places
 
 # An overlay takes an entry away by saying that it is null.
-for section in ("datasets", "recipes", "models", "tables"):
+for section in ("datasets", "recipes", "models", "tables", "figures"):
     config[section] = {name: entry for name, entry in config[section].items() if entry is not None}
 
 try:
@@ -50,6 +50,7 @@ include: "references.smk"
 include: "placement.smk"
 include: "reporting.smk"
 include: "completed.smk"
+include: "attended.smk"
 
 
 # With a GPU, one training at a time has the machine (Snakemake caps the threads to --cores) and loads its frames in

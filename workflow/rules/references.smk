@@ -25,6 +25,8 @@ def unknown_names():
         names += [(f"figures.{key}.{side}", figure[side], datasets) for side in ("train", "test") if side in figure]
         quoted = {row["model"] for table in config["tables"].values() for row in table["rows"]}
         names += [(f"figures.{key}.rows[{i}].model", r["model"], quoted) for i, r in enumerate(figure.get("rows", []))]
+        if "model" in figure:
+            names.append((f"figures.{key}.model", figure["model"], models))
         for i, pair in enumerate(figure.get("pairs", [])):
             names += [(f"figures.{key}.pairs[{i}].{side}", pair[side], models) for side in ("without", "with")]
     sources = [name for name, dataset in datasets.items() if "completed" not in dataset]

@@ -111,7 +111,7 @@ rule contact_sheet:
 rule report:
     input:
         tables=expand("results/tables/{table}.csv", table=config["tables"]),
-        figures=[*rules.curves.output, *rules.cost_figure.output],
+        figures=expand("results/figures/{figure}.{kind}", figure=config["figures"], kind=["svg", "png", "csv", "json"]),
         claims=rules.claims.output,
         sheets=expand("results/figures/contact-{dataset}.png", dataset=config["report"]["datasets"]),
         indexes=expand("results/index/{dataset}/annotated.csv.gz", dataset=config["report"]["datasets"]),

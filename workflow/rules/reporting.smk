@@ -31,11 +31,13 @@ def training_of(metrics):
 
 
 def figure_runs(name):
-    """The runs whose histories a figure draws."""
+    """The runs that a figure draws: those of its pairs over all seeds, or one."""
     figure = config["figures"][name]
-    return runs(
-        figure["train"], [model for pair in figure.get("pairs", []) for model in (pair["without"], pair["with"])]
-    )
+    if "rows" in figure:  # of the tables' runs
+        return []
+    if "pairs" not in figure:
+        return runs(figure["train"], [figure["model"]], [figure["seed"]])
+    return runs(figure["train"], [model for pair in figure["pairs"] for model in (pair["without"], pair["with"])])
 
 
 def points_of(name):

@@ -1,0 +1,94 @@
+# weights → attention maps → Fig. 6; features → Section 3's premise.
+
+
+rule attend:
+    input:
+        unpack(trained),
+        spec=f"{RUN}/spec.json",
+        index="results/index/{dataset}/annotated.csv.gz",
+        source=lambda w: source_files(w.dataset),
+    output:
+        f"{RUN}/{{dataset}}/attention.npz",
+    log:
+        f"logs/attend/{RUN_LOG}/{{dataset}}.log",
+    priority: -1  # only the report waits for it
+    conda:
+        "../envs/vreid.yaml"
+    threads: training_threads
+    resources:
+        gpu=1,
+        loaders=LOADERS,
+        mem_mb=4000,
+        runtime="2h",
+    params:
+        root=lambda w: DATASETS[w.dataset]["root"],
+        frame_size=lambda w: frame_size(w.dataset),
+        rendered=lambda w: "--rendered" if is_rendered(w.dataset) else "",
+        code=lambda w: code_digest("vreid.attend", f"vreid.models.{method_of(w)}"),
+    shell:
+        "python -m vreid attend --spec {input.spec:q} --weights {input.weights:q} --index {input.index:q}"
+        " --root {params.root:q} --dataset {wildcards.dataset} {params.frame_size} {params.rendered}"
+        " --out {output:q} --workers {resources.loaders} 2>&1 | tee {log}"
+
+
+rule cells:
+    input:
+        rules.attend.output,
+    output:
+        f"{RUN}/{{dataset}}/cells.npz",
+    log:
+        f"logs/cells/{RUN_LOG}/{{dataset}}.log",
+    wildcard_constraints:
+        dataset=any_of(name for name in DATASETS if "render" in DATASETS[name]),
+    priority: -1  # only the report waits for it
+    conda:
+        "../envs/vreid.yaml"
+    params:
+        world=lambda w: world(w.dataset),
+        code=code_digest("vreid.walkers.truth"),
+    shell:
+        "python -m vreid cells --world {params.world:q} --maps {input:q} --out {output:q} --workers {threads} 2>&1 | tee {log}"
+
+
+rule attention:
+    input:
+        maps=lambda w: fig6_files("attention.npz"),
+        cells=fig6_cells,
+        index=f"results/index/{fig6('train')}/annotated.csv.gz",
+        source=lambda w: source_files(fig6("train")),
+    output:
+        svg=report("results/figures/fig6.svg", caption="../report/fig6.rst", category="Figures"),
+        png="results/figures/fig6.png",
+        csv="results/figures/fig6.csv",
+        said="results/figures/fig6.json",
+    log:
+        "logs/figures/fig6.log",
+    localrule: True
+    conda:
+        "../envs/vreid.yaml"
+    params:
+        spec=lambda w: canonical(config["figures"]["fig6"]),
+        root=lambda w: DATASETS[fig6("train")]["root"],
+        cells=lambda w, input: f"--cells {shlex.quote(str(input.cells))}" if input.cells else "",
+        stem=lambda w, output: output.csv.removesuffix(".csv"),
+        code=code_digest("vreid.figures.attention"),
+    shell:
+        "python -m vreid attention --spec {params.spec:q} --maps {input.maps:q} {params.cells} --index {input.index:q}"
+        " --root {params.root:q} --out {params.stem:q} 2>&1 | tee {log}"
+
+
+rule premise:
+    input:
+        features=lambda w: f"{RUN}/{{dataset}}/features.npz".format(**w, seed=0),
+        index="results/index/{dataset}/annotated.csv.gz",
+    output:
+        "results/premise/{train}-{model}-{dataset}.json",
+    log:
+        "logs/premise/{train}-{model}-{dataset}.log",
+    localrule: True
+    conda:
+        "../envs/vreid.yaml"
+    params:
+        code=code_digest("vreid.premise"),
+    shell:
+        "python -m vreid premise --features {input.features:q} --index {input.index:q} --out {output:q} 2>&1 | tee {log}"
