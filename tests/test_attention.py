@@ -216,8 +216,7 @@ def test_every_annotated_tracklet_gives_one_clip_each_frame_once(dataset, spec):
     reader = FrameReader(dataset / "root", 64, 32)
     places, maps = attention(Looks(), rows, reader, spec)
     assert not places.duplicated().any()
-    shown = places.groupby(PLACE[:3], sort=False).size()  # one frame of a clip that was filled up
-    assert len(shown) == len(rows) and set(shown) == {1, 2}
+    assert places.groupby(PLACE[:3], sort=False).size().to_list() == [min(2, n) for n in rows["num_frames"]]
     assert maps["relevant"].shape == (len(places), 2, 1)
     row = rows[rows["num_frames"] > 1].iloc[0]
     here = (places["pid"] == row["pid"]) & (places["camid"] == row["camid"])
@@ -245,3 +244,17 @@ def test_a_run_that_was_not_trained_is_named(dataset, spec):
             "tiny",
             dataset / "out.npz",
         )
+
+
+def test_a_network_without_attention_is_refused(dataset, spec, monkeypatch):
+    class Blind(torch.nn.Module):
+        def forward(self, clips):
+            return Outputs(clips, clips, None)
+
+    spec.save(dataset / "spec.json")
+    monkeypatch.setattr("vreid.attend.train_record", lambda path, spec: {})
+    monkeypatch.setattr("vreid.attend.load_network", lambda *_: (None, None, Blind()))
+    given = [dataset / name for name in ("spec.json", "weights.pt", "index.csv.gz", "root")]
+    with pytest.raises(InputError, match=r"spec\.json: the network of 'asta' has no attention; name a model"):
+        attend(*given, "tiny", dataset / "out.npz")
+    assert not (dataset / "out.npz").exists()

@@ -125,6 +125,22 @@ def test_the_effect_shown_of_a_claim_that_fails_is_one_that_refutes_it(tmp_path)
     assert row["measure"].startswith("mAP of aitl − baseline") and "mAP of aitl − itl" in row["note"]
 
 
+@pytest.mark.parametrize(
+    "claim", [{"kind": "gain", "model": "aitl", "over": ["baseline"]}, {"kind": "decline", "models": ["baseline"]}]
+)
+def test_runs_without_a_seed_in_common_tell_nothing(tmp_path, claim):
+    runs = [write_run(tmp_path, model, seed, [0.5, 0.6]) for model, seed in (("baseline", 0), ("aitl", 1))]
+    runs.append(write_run(tmp_path, "baseline", 1, [0.5, 0.6], test="synth-duke"))
+    row = judged(runs, **claim)
+    assert (row["verdict"], row["note"]) == ("cannot tell", "not measured: no seed that all of its runs have")
+
+
+def test_dvdp_of_different_seeds_is_not_compared(tmp_path):
+    given = [write_history(tmp_path, model, seed, COURSE, [0.5] * 8) for model, seed in (("baseline", 0), ("aitl", 1))]
+    row = judged([], given, kind="dvdp_lower", model_pairs=[["baseline", "aitl"]])
+    assert (row["verdict"], row["note"]) == ("cannot tell", "not measured: no seed that all of its runs have")
+
+
 def test_what_was_not_run_is_said_and_not_dropped(tmp_path):
     row = gain(write_runs(tmp_path, {"baseline": 0.5}))
     assert row["verdict"] == "cannot tell"

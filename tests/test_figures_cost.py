@@ -56,6 +56,7 @@ def test_the_figure_is_whole_the_same_every_time_and_says_what_is_rendered(measu
         assert first == second and len(first) > 100
     said = json.loads((tmp_path / "a" / "fig8.json").read_text())
     assert "measured on synth-mars (rendered)" in said["caption"] and "56 frames" in said["caption"]
+    assert said["caption"].endswith("One seed: STA, T = 4.")
     assert "Baseline: 16.0 GMAC, mAP 65.0." in said["alt"]
     baseline, sta = said["tables"][0]["rows"]
     assert baseline[-2:] == ["—", "—"] and sta[-2:] == ["16.0", "80.8"]

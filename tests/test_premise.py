@@ -24,7 +24,7 @@ ABOUT = {
 }
 
 
-def write(folder, attributes=None, features=None):
+def write(folder, attributes=None, features=None, about=ABOUT, **more):
     """features.npz and index.csv.gz of 4 people with 4 tracklets each; the first camera's are queries."""
     rows = [(pid, camid) for pid in (1, 2, 3, 4) for camid in (1, 2, 3, 4)]
     table = pd.DataFrame(rows, columns=["pid", "camid"]).assign(tracklet=1, num_frames=1)
@@ -38,7 +38,7 @@ def write(folder, attributes=None, features=None):
     write_tracklets(table, folder / "index.csv.gz")
     labels = {f"{name}s": table[name].to_numpy() for name in KEY} | {"splits": table["split"].to_numpy(str)}
     features = np.random.default_rng(2).normal(size=(len(table), 5)) if features is None else features
-    np.savez(folder / "features.npz", features=features, provenance=json.dumps(ABOUT), **labels)
+    np.savez(folder / "features.npz", features=features, provenance=json.dumps(about), **labels, **more)
     return folder / "features.npz", folder / "index.csv.gz", table, features
 
 
@@ -107,6 +107,14 @@ def test_files_that_do_not_belong_together_are_refused(tmp_path):
 def test_nobody_to_measure_on_is_said(tmp_path):
     features, index, *_ = write(tmp_path, attributes=[])
     with pytest.raises(InputError, match=r"index\.csv\.gz: no person has 4 pairs"):
+        premise(features, index, tmp_path / "out.json")
+
+
+def test_features_of_clips_are_refused(tmp_path):
+    whose = ABOUT | {"distance": "snippets"}
+    clips = np.random.default_rng(3).normal(size=(16, 2, 3))
+    features, index, *_ = write(tmp_path, features=clips, about=whose, distance_attention="mean", distance_fraction=0.2)
+    with pytest.raises(InputError, match=r"features\.npz: holds a feature a clip"):
         premise(features, index, tmp_path / "out.json")
 
 

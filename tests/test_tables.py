@@ -124,6 +124,17 @@ def test_one_run_under_several_protocols_fills_a_column_each(tmp_path):
     assert "protocol mars-script" in typeset.notes(spec, frame)[1]
 
 
+def test_gains_are_those_of_each_columns_protocol(tmp_path):
+    pair = {"train": "synth-mars", "test": "synth-mars"}
+    spec = changed(columns=[pair | {"protocol": name} for name in ("queries-removed", "mars-script")])
+    runs = write_scores(tmp_path, {"baseline": [0.5], "aitl": [0.6]})
+    content = json.loads(runs[1].read_text())
+    content["protocols"]["mars-script"]["mAP"] = 0.58  # the baseline has .55 there
+    runs[1].write_text(json.dumps(content))
+    gains = tables.gains(spec, made(runs, spec), read_results(runs))
+    assert [gain["mean"] for gain in gains] == pytest.approx([10, 3])
+
+
 def test_a_protocol_that_was_not_scored_is_named(tmp_path):
     spec = changed(columns=[TABLE["columns"][0] | {"protocol": "nope"}])
     with pytest.raises(InputError, match="no R1 under 'nope'; score the run again"):

@@ -88,6 +88,6 @@ def attention(
 
 
 def middle(order: np.ndarray, spec: Clips, most: int) -> np.ndarray:
-    """The middle one of a tracklet's clips of T successive frames: (1, T)."""
+    """The middle one of a tracklet's clips of T successive frames: (1, T); not the last, which may be filled up."""
     cut = clips.dense_clips(order, spec, len(order))
-    return cut[len(cut) // 2][None]
+    return cut[(len(cut) - 1) // 2][None]

@@ -58,15 +58,22 @@ class Evidence:
     gmac: Mapping[str, float]  # model → 10⁹ multiply-adds of a clip
 
     def seeds(self, *whos: tuple) -> list[int]:
-        """The seeds that all of these (model, train, test) have."""
+        """The seeds that all of these (model, train, test) have; Missing if there are none."""
         for who in whos:
             if who not in self.results:
                 raise Missing(f"no run of {who[0]} trained on {who[1]}, tested on {who[2]}")
-        return sorted(set.intersection(*(set(self.results[who]) for who in whos)))
+        return common(*(self.results[who] for who in whos))
 
     def scores(self, who: tuple, seeds: Sequence[int], metric: str) -> np.ndarray:
         """(seeds, queries with a match): a metric of each query, in percent."""
         return np.array([query_scores(self.results[who][seed], metric) for seed in seeds])
+
+
+def common(*runs: Mapping[int, Any]) -> list[int]:
+    """The seeds that all of these runs by seed have; Missing if there are none."""
+    if not (seeds := set.intersection(*map(set, runs))):
+        raise Missing("no seed that all of its runs have")
+    return sorted(seeds)
 
 
 def make(
@@ -199,8 +206,6 @@ def _compared(models: Sequence[tuple[str, str]], claim: Claim, evidence: Evidenc
 
 def _gain(what: str, metric: str, better: tuple, other: tuple, evidence: Evidence) -> tuple[Effect, np.ndarray]:
     seeds = evidence.seeds(better, other)
-    if not seeds:
-        raise Missing(f"no seed that both {better[0]} and {other[0]} have")
     difference = evidence.scores(better, seeds, metric) - evidence.scores(other, seeds, metric)
     rng = np.random.default_rng(0)
     drawn = pigeonhole(difference, *(draw_weights(count, DRAWS, rng) for count in difference.shape))
@@ -247,7 +252,7 @@ def dvdp_lower(claim: Claim, evidence: Evidence) -> list[Effect]:
     found = []
     for without, with_it in claim["model_pairs"]:
         before, after = (_dvdp(model, evidence) for model in (without, with_it))
-        seeds = sorted(before.keys() & after.keys())
+        seeds = common(before, after)
         values = np.array([_last_quarter(before[s]).mean() - _last_quarter(after[s]).mean() for s in seeds])
         drawn = draw_weights(len(seeds), DRAWS, np.random.default_rng(0)) @ values
         found.append(effect(f"DVDP of {without} − {with_it}, cosine distance", values.mean(), drawn, len(seeds)))

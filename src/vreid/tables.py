@@ -27,7 +27,7 @@ from vreid.errors import InputError
 from vreid.files import written_whole
 from vreid.published import read_published
 from vreid.results import Result, mean_and_std, read_cost, read_results
-from vreid.typeset import latex, markdown
+from vreid.typeset import columns, latex, markdown
 
 Spec = Mapping[str, Any]
 
@@ -159,13 +159,17 @@ def _decline(spec: Spec, place: Place, runs: Sequence[Result], results: Sequence
     metric = spec["decline"]
     if place.train == place.test:
         return {"decline_mean": math.nan, "decline_std": math.nan}
-    own = {(run.model, run.seed): run.scores[metric] for run in results if run.train == run.test == place.train}
+
+    def score(run: Result) -> float:
+        return run.scored(_protocol(place, [run]))[metric]
+
+    own = {(run.model, run.seed): score(run) for run in results if run.train == run.test == place.train}
     if missing := [run for run in runs if (run.model, run.seed) not in own]:
         raise InputError(
             f"{missing[0].path}: table {spec['number']} shows the decline, and none of the metrics.json files is of "
             f"this run tested on {place.train}, its own data; add that column"
         )
-    shares = [1 - run.scores[metric] / own[run.model, run.seed] for run in runs]
+    shares = [1 - score(run) / own[run.model, run.seed] for run in runs]
     mean, std = mean_and_std(100 * share for share in shares)
     return {"decline_mean": round(mean, 6), "decline_std": round(std, 6)}
 
@@ -234,13 +238,13 @@ def gains(spec: Spec, frame: pd.DataFrame, results: Sequence[Result]) -> list[di
     Ours over the seeds that both have, runs with the same seed paired. Empty without a reference.
     """
     reference, found = spec.get("reference"), []
-    for _, part in frame.groupby(["column_train", "column_test"], sort=False) if reference else ():
+    for _, part in columns(frame) if reference else ():
         printed = dict(zip(part.model, pd.to_numeric(part.mAP_published)))
         whose = {model: (model, train, test) for model, train, test in zip(part.model, part.train, part.test)}
         scores = {model: {} for model in whose}
         for run in results:
             if whose.get(run.model) == (run.model, run.train, run.test):
-                scores[run.model][run.seed] = 100 * run.scores["mAP"]
+                scores[run.model][run.seed] = 100 * run.scored(part.protocol.iloc[0])["mAP"]
         for model in part.model[part.model != reference] if reference in whose else ():
             seeds = sorted(scores[model].keys() & scores[reference].keys())
             differences = [scores[model][seed] - scores[reference][seed] for seed in seeds]

@@ -85,6 +85,7 @@ def said(spec: Spec, frame: pd.DataFrame) -> Said:
         rows.append([row.label, str(row.frames), *costs, cell(mAP, run, row.mAP), str(row.num_seeds), *there])
     heads = ["Model", "T", "GMAC a clip", "GMAC a tracklet", "mAP", "seeds", "published GMAC", "published mAP"]
     cheap = own.GMAC.idxmin()
+    single = f" One seed: {', '.join(own.label[own.num_seeds == 1])}." if (own.num_seeds == 1).any() else ""
     alt = [f"mAP over multiply-adds of {len(own)} models, measured on {spec['test']} ({kind})."]
     alt += [f"{row.label}: {row.GMAC:.1f} GMAC, mAP {row.mAP:.1f}." for row in own.itertuples()]
     return Said(
@@ -94,7 +95,7 @@ def said(spec: Spec, frame: pd.DataFrame) -> Said:
             "their sample standard deviation. Hollow: as the paper printed it, on MARS, which is another scale and "
             "therefore a panel of its own. Multiply-adds are counted with torch’s FlopCounterMode, halved, with "
             "ResNet-50 at 256×128; those of a tracklet by each method’s own test rule, of "
-            f"{own.tracklet_frames.iloc[0]} frames. {own.loc[cheap, 'label']} is the cheapest."
+            f"{own.tracklet_frames.iloc[0]} frames. {own.loc[cheap, 'label']} is the cheapest.{single}"
         ),
         alt=" ".join(alt),
         tables=[{"title": "The points", "heads": heads, "rows": rows}],
