@@ -220,15 +220,33 @@ def test_a_training_that_draws_all_people_together_is_refused():
     assert collapse_of([*shrinking, {"spread": 0.06}], {}) is None
 
 
-def test_a_triplet_loss_parked_at_its_value_for_equal_features_is_refused():
-    parked, falling = (
-        [{"spread": 0.4, "triplet": value} for value in values] for values in ([0.693] * 6, [0.693] * 5 + [0.6])
-    )
-    assert "the term `triplet` stands at 0.6930" in collapse_of(parked, {"triplet": math.log(2)})
-    assert collapse_of(falling, {"triplet": math.log(2)}) is None
-    assert collapse_of(parked, {"triplet": 0.3}) is None
-    assert collapse_of(parked[:3], {"triplet": math.log(2)}) is None  # too early to tell
+def told(triplet: list[float], spread: list[float]) -> str | None:
+    """What is said of a training whose triplet loss would be 0.3 for equal features."""
+    return collapse_of([{"spread": s, "triplet": t} for s, t in zip(spread, triplet, strict=True)], {"triplet": 0.3})
+
+
+ALIKE, DRAWN_APART, SHRINKING = [0.4] * 6, [0.4, 0.41, 0.42, 0.43, 0.44, 0.45], [0.4, 0.3, 0.25, 0.22, 0.21, 0.2]
+
+
+def test_a_metric_loss_parked_at_its_value_for_equal_features_is_refused():
+    assert "the term `triplet` stands at 0.2900, where equal features give 0.3000" in told([0.29] * 6, ALIKE)
+    assert told([0.29] * 5 + [0.2], ALIKE) is None  # it has left
+    assert told([0.29] * 3, ALIKE[:3]) is None  # too early to tell
     assert collapse_of([{"spread": 0.4, "triplet": 0.0}] * 6, {"triplet": 0.0}) is None  # a margin of 0, kept by all
+
+
+def test_a_metric_loss_that_stays_above_that_value_while_people_are_drawn_together_is_refused():
+    """Margin sample mining did: the single pairs of the batch were far worse than equal features would be."""
+    falling = [0.45, 0.41, 0.39, 0.37, 0.36, 0.355]
+    assert "the term `triplet` stands at 0.3550" in told(falling, SHRINKING)
+    assert told(falling, DRAWN_APART) is None  # it comes from above, as hard mining does
+
+
+def test_a_collapse_is_found_at_a_validation_in_mid_training_and_writes_nothing(world, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "SHRUNK", 10.0)  # no training draws people so far apart
+    with pytest.raises(InputError, match="the training has collapsed by epoch 6"):
+        train(world, tmp_path, spec(options=BASELINE, training={"epochs": 12, "validate_every": 3}))
+    assert not list(tmp_path.rglob("weights.pt")) and not list(tmp_path.rglob("train.json"))
 
 
 # ---- what a training leaves behind ----

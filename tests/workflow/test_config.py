@@ -129,7 +129,16 @@ def test_every_model_resolves_to_a_spec_that_its_method_accepts(overlays, recipe
         method.load(run.method).settings(run)
 
 
-IN_ORDER = ("gltr", "case")  # convolution over time, and snippets, need frames in their order
+# They read the order of frames: convolution or recurrence over time, snippets, one frame of each chunk of a tracklet.
+IN_ORDER = {"gltr", "case", "temporal", "nvan", "disentangling", "attribute_recognition"}
+
+
+@pytest.mark.parametrize("overlays", [(), (PAPER,), (PAPER, "config/duke.yaml")])
+@pytest.mark.parametrize("table", ["table3", "variants", "recognition"])
+def test_who_reads_the_order_of_frames_is_given_them_in_order(overlays, table):
+    config = configuration(*overlays)
+    specs = [spec.resolve(config, row["model"], seed=0) for row in config["tables"][table]["rows"]]
+    assert {run.clips.order for run in specs if run.method in IN_ORDER} == {"consecutive"}
 
 
 @pytest.mark.parametrize("overlays", [(), (PAPER,), (PAPER, "config/duke.yaml")])

@@ -21,7 +21,7 @@ from vreid import losses
 from vreid.errors import InputError
 from vreid.models.heads import BNNeck
 from vreid.models.method import Labels, Method, Outputs, Population, need_attributes
-from vreid.models.trunk import build_trunk, frame_maps
+from vreid.models.trunk import build_trunk, frame_maps, head_width
 from vreid.spec import Spec, one_of
 
 GROUPS = ("irrelevant", "relevant")
@@ -43,7 +43,7 @@ class Options:
     weighting: str = "confidence"  # of a sub-feature's frames, or uniform: the ablation
     temperature: float = 0.1  # of the softmax of the confidences over time (assumed)
     detach_weights: bool = True  # no loss reaches the attribute heads through the weights (assumed)
-    branch_channels: int = 512  # of a sub-feature (assumed)
+    branch_channels: int = 512  # of a sub-feature (assumed); at most the trunk's
     branch_weight: float = 1.0  # of the mean over the branches of their identity losses (assumed)
     attribute_weight: float = 1.0  # lambda of the attribute loss (assumed)
     label_smoothing: float = 0.0
@@ -99,10 +99,9 @@ class Branch(nn.Module):
     stage; a shared trunk saves that cost.)
     """
 
-    def __init__(self, channels: int, options: Options, attributes: Mapping[str, int], people: int):
+    def __init__(self, channels: int, width: int, options: Options, attributes: Mapping[str, int], people: int):
         super().__init__()
         self.attributes, self.options = dict(attributes), options
-        width = options.branch_channels
         self.convolution = nn.Sequential(
             nn.Conv2d(channels, width, kernel_size=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)
         )
@@ -143,10 +142,11 @@ class Disentangling(nn.Module):
         self.after_neck = options.compare_normalised
         self.groups = {group: list(population.attributes[group]) for group in GROUPS}
         self.trunk = trunk
+        width, people = head_width(options.branch_channels, trunk.channels), population.people
         self.branches = nn.ModuleDict(
-            {name: Branch(trunk.channels, options, own, population.people) for name, own in branches.items()}
+            {name: Branch(trunk.channels, width, options, own, people) for name, own in branches.items()}
         )
-        self.head = BNNeck(trunk.channels + options.branch_channels * len(branches), population.people)
+        self.head = BNNeck(trunk.channels + width * len(branches), people)
 
     def forward(self, clips: Tensor) -> Outputs:
         maps = frame_maps(self.trunk, clips)  # (B, T, C, h, w)

@@ -16,7 +16,7 @@ from vreid.errors import InputError
 from vreid.models.heads import BNNeck
 from vreid.models.method import Labels, Method, Outputs, Population
 from vreid.models.nonlocal_block import NonLocal
-from vreid.models.trunk import build_trunk
+from vreid.models.trunk import build_trunk, head_width
 from vreid.spec import Spec
 
 FRAMES_AT_ONCE = 64  # through the trunk in testing: a long tracklet takes no more memory than so many frames
@@ -26,7 +26,7 @@ FRAMES_AT_ONCE = 64  # through the trunk in testing: a long tracklet takes no mo
 class Options:
     """The sequence model, and the switches of a recipe, whose defaults are the unified one."""
 
-    channels: int = 128  # of a frame's feature, and of each branch of the pyramid
+    channels: int = 128  # of a frame's feature and of each branch; all together at most the trunk's
     dilations: tuple[int, ...] = (1, 2, 3)  # a branch each
     bnneck: bool = True  # or normalisation, ReLU, dropout and a linear layer, before which tracklets are compared
     dropout: float = 0.5  # of that head
@@ -79,16 +79,18 @@ class DropoutHead(nn.Module):
 
 
 class Gltr(nn.Module):
-    """Clips (B, T, 3, H, W) of any T → Outputs; feature and embedding have 512 channels with three branches of 128."""
+    """Clips (B, T, 3, H, W) of any T → Outputs; features have 512 channels: a frame's, and three branches."""
 
     def __init__(self, options: Options, trunk: nn.Sequential, population: Population):
         super().__init__()
         self.trunk = trunk
-        self.reduce = nn.Linear(trunk.channels, options.channels)
+        parts = 1 + len(options.dilations)
+        own = head_width(options.channels * parts, trunk.channels) // parts
+        width = own * parts
+        self.reduce = nn.Linear(trunk.channels, own)
         nn.init.kaiming_normal_(self.reduce.weight, mode="fan_out")
         nn.init.zeros_(self.reduce.bias)
-        width = options.channels * (1 + len(options.dilations))
-        self.pyramid = DilatedPyramid(options.channels, options.dilations)
+        self.pyramid = DilatedPyramid(own, options.dilations)
         self.attention = NonLocal(width)  # among the T frames of a sequence
         if options.bnneck:
             self.head = BNNeck(width, population.people)

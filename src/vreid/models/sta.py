@@ -15,7 +15,7 @@ from vreid.errors import InputError
 from vreid.models.heads import BNNeck, Classifier
 from vreid.models.method import Labels, Method, Outputs, Population
 from vreid.models.precision import unrounded
-from vreid.models.trunk import build_trunk, frame_maps, map_size
+from vreid.models.trunk import build_trunk, frame_maps, head_width, map_size
 from vreid.spec import Spec, one_of
 
 TINY = 1e-12  # under a sum that a dead map leaves at zero
@@ -38,7 +38,7 @@ class Options:
     parts: int = 4  # horizontal parts, which must divide the height of the feature map
     energy: str = "l2sq"  # assumed: squares that sum to 1 a frame; l2: norms, whose squares do (a re-implementation)
     detach_scores: bool = False  # assumed: the gradient goes through the scores, too
-    feature: int = 1024  # assumed: channels of the clip's feature, as in a re-implementation
+    feature: int = 1024  # assumed: channels of the clip's feature, as in a re-implementation; at most the trunk's
     regulariser: float = 1.0  # assumed: λ, which is not known
     pairs: str = "random"  # the regulariser's frames: a random pair a clip, as published, or their mean over all pairs
     margin: float = 0.3  # assumed: of the triplet loss
@@ -114,11 +114,10 @@ class STA(nn.Module):
         super().__init__()
         self.options = options
         self.trunk = trunk
-        self.reduce = nn.Sequential(
-            nn.Linear(2 * trunk.channels, options.feature, bias=False), nn.BatchNorm1d(options.feature), nn.ReLU()
-        )
+        width = head_width(options.feature, trunk.channels)
+        self.reduce = nn.Sequential(nn.Linear(2 * trunk.channels, width, bias=False), nn.BatchNorm1d(width), nn.ReLU())
         head = BNNeck if options.neck else Classifier
-        self.head = head(options.feature, population.people)
+        self.head = head(width, population.people)
 
     def forward(self, clips: Tensor) -> Outputs:
         maps = frame_maps(self.trunk, clips)

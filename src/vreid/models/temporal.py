@@ -19,7 +19,7 @@ from vreid.models.inflate import SCOPES, clip_maps, inflate
 from vreid.models.method import Labels, Method, Outputs, Population
 from vreid.models.precision import unrounded
 from vreid.models.streams import attended_pool
-from vreid.models.trunk import build_trunk, map_size
+from vreid.models.trunk import build_trunk, head_width, map_size
 from vreid.spec import Spec, one_of
 
 
@@ -32,7 +32,7 @@ class Options:
     attention_channels: int = 256  # between the attention's two convolutions
     attention_weights: str = "softmax"  # of the frames; or sigmoid, divided by their sum
     attention_relu: bool = True  # as released: scores below 0 are 0; where all are, frames count alike and stay so
-    hidden: int = 512  # of the LSTM, and so the channels of its feature
+    hidden: int = 512  # of the LSTM, and so the channels of its feature; at most the trunk's
     inflated: str = "block"  # assumed: 3-D is a convolution of every block, or of the last block of each stage
     margin: float = 0.3  # of the triplet loss
     distance: str = "cosine"  # of the triplet loss and of the test: cosine, as our baseline, or euclidean
@@ -90,8 +90,8 @@ class Recurrent(nn.Module):
 
     def __init__(self, channels: int, map_size: tuple[int, int], options: Options):
         super().__init__()
-        self.channels = options.hidden
-        self.lstm = nn.LSTM(channels, options.hidden, batch_first=True)
+        self.channels = head_width(options.hidden, channels)
+        self.lstm = nn.LSTM(channels, self.channels, batch_first=True)
 
     def forward(self, maps: Tensor) -> tuple[Tensor, None]:
         with unrounded(maps.device):

@@ -41,6 +41,14 @@ def map_size(trunk: nn.Sequential, spec: Clips) -> tuple[int, int]:
     return height, width
 
 
+def head_width(published: int, channels: int) -> int:
+    """Channels of what a system makes of the trunk's feature: as published for ResNet-50, but at most the trunk's own.
+
+    So the rows of a table with a small trunk differ by their methods, and not by how many numbers describe a clip.
+    """
+    return min(published, channels)
+
+
 def frame_maps(trunk: nn.Module, clips: Tensor) -> Tensor:
     """Clips (B, T, 3, H, W) → feature maps (B, T, C, h, w), each frame on its own."""
     return trunk(clips.flatten(0, 1)).unflatten(0, clips.shape[:2])
