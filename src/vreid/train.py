@@ -37,7 +37,8 @@ from vreid.spec import Spec, Training
 HISTORY = ("epoch", "step", "lr", "loss", "dvdp", "spread", "seconds", "mAP", "R1")  # where no epoch says more
 COLLAPSED = 1e-3  # a mean cosine distance between people below this tells nobody apart
 SHRUNK = 0.1  # nor does one that is so small a share of what it was in the first epoch
-PARKED = 0.05  # a loss no further below its value for equal features has not left it
+PARKED = 0.05  # a loss no further than this from its value for equal features stands there
+DRAWN_TOGETHER = 0.6  # and one that stays above it is no excuse for so small a share of the first epoch's distance
 CHECKPOINT_SECONDS = 15.0  # at most so much work is lost, beside the epoch that was running
 
 
@@ -163,11 +164,11 @@ class Trainer:
         return {name: value.detach() for name, value in {"loss": loss, **terms, **seen}.items()}
 
     def _refuse_collapse(self) -> None:
-        """A training whose features become alike is an error, not a result.
+        """A training that makes features alike, or whose metric loss never leaves their value, is no result.
 
-        So is one that a metric loss does not move: through the second half of what there is, the loss is not below
-        what it is for equal features (hard mining passes that value from above), and people are no further apart
-        than in the first epoch.
+        Hard mining comes to that value from above, and on hard data may stay above; so over the second half of what
+        there is, a loss is refused that stands at the value while people are no further apart than in the first
+        epoch, or that is not below it while they are drawn together.
         """
         last = self.history[-1] if self.history else {}
         recent = self.history[len(self.history) // 2 :] if len(self.history) >= 6 else []  # a shorter one may pass by
@@ -176,13 +177,16 @@ class Trainer:
         mend = "lower `training.lr`, or warm up longer"
         if last.get("spread", 1.0) < max(COLLAPSED, SHRUNK * first):
             raise InputError(f"{where}, different people are at mean cosine distance {last['spread']:.1e}; {mend}")
-        drawn_apart = recent and np.median([epoch["spread"] for epoch in recent]) > first
-        for term, alike in self.method.collapsed(self.options).items():
-            parked = recent and min(epoch[term] for epoch in recent) >= (1 - PARKED) * alike
-            # Where equal features cost nothing, as with a margin of 0, so does what is told apart.
-            if alike and parked and not drawn_apart:
+        apart = float(np.median([epoch["spread"] for epoch in recent])) if recent else 0.0
+        for term, alike in self.method.collapsed(self.options).items() if recent else ():
+            values = (
+                [epoch[term] / alike for epoch in recent] if alike else [0.0]
+            )  # a margin of 0 costs nobody anything
+            parked = min(values) >= 1 - PARKED and max(values) <= 1 + PARKED and apart <= first
+            if parked or (min(values) >= 1 and apart < DRAWN_TOGETHER * first):
                 stands = f"the term `{term}` stands at {last[term]:.4f}, where equal features give {alike:.4f}"
-                raise InputError(f"{where}, {stands}, and people are no further apart than at first; {mend}")
+                distance = f"people are at mean cosine distance {apart:.2g}, after {first:.2g} at first"
+                raise InputError(f"{where}, {stands}, and {distance}; {mend}")
 
     def _save(self, folder: Path, identity: str) -> None:
         state = {
