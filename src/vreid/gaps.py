@@ -53,7 +53,7 @@ def measured_again(gaps: pd.DataFrame, features: np.ndarray, distance: Distance)
 
 
 def spread(features: np.ndarray, pids: np.ndarray, distance: Distance) -> float:
-    """The mean distance between tracklets of different people: the scale on which a gap is large or small."""
+    """The mean distance between tracklets of different people, the scale on which a gap is large; 0 of one person."""
     people = np.flatnonzero(pids > 0)
     features, pids = features[people], pids[people]
     total, count = 0.0, 0
@@ -62,4 +62,4 @@ def spread(features: np.ndarray, pids: np.ndarray, distance: Distance) -> float:
         others = pids[part, None] != pids
         total += float(distance(features[part], features)[others].sum(dtype=np.float64))
         count += int(others.sum())
-    return total / count
+    return total / max(count, 1)

@@ -227,8 +227,8 @@ def said(spec: Spec, runs: tuple[Run, Run], frame: pd.DataFrame, of_people: Sequ
         f"the highest ΔAP and the {side} with the lowest, on neither side a person twice, and the one nearest to the "
         "median: a rule that favours no model, and that shows what is rare. A query is followed by the first "
         f"{TOP} of its gallery, in which there is no junk and nothing of its own person from its own camera: the "
-        f"middle frame of each tracklet, its distance ({one.about['distance']}), whose it is, and whether that is the "
-        f"query’s person ({RIGHT}, round, unbroken edge) or not ({WRONG}, square, dashed edge). At the bottom an "
+        f"middle frame of each tracklet, its distance ({_either(runs, 'distance')}), whose it is, and whether that is "
+        f"the query’s person ({RIGHT}, round, unbroken edge) or not ({WRONG}, square, dashed edge). At the bottom an "
         f"anchor of each of the {people} people with the largest gap in {one.model}, and the person’s nearest and "
         f"farthest other tracklet, from whatever camera. They are {one.model}’s own extremes, which in any other model "
         "are likely to be smaller; the table says what holds for all people, and for the extremes of either."
@@ -241,9 +241,13 @@ def measured_on(runs: tuple[Run, Run]) -> str:
     about = runs[0].about
     kind = "rendered" if about["rendered"] else "filmed"
     trained = "" if about["train_dataset"] == about["test_dataset"] else f", trained on {about['train_dataset']}"
-    recipes = " and ".join(dict.fromkeys(run.about["recipe"] for run in runs))
-    of_run = f"seed {about['seed']}, recipe {recipes}, protocol {runs[0].protocol.name}"
+    of_run = f"seed {about['seed']}, recipe {_either(runs, 'recipe')}, protocol {runs[0].protocol.name}"
     return f"{about['test_dataset']} ({kind}){trained}, {of_run}"
+
+
+def _either(runs: tuple[Run, Run], key: str) -> str:
+    """What is said of the two runs, once if it is the same."""
+    return " and ".join(dict.fromkeys(run.about[key] for run in runs))
 
 
 def _alt(runs: tuple[Run, Run], frame: pd.DataFrame) -> str:
@@ -292,7 +296,10 @@ def _gaps(spec: Spec, runs: tuple[Run, Run], of_people: Sequence[pd.DataFrame]) 
     rows = [
         [f"mean over all {count} people", *(cell(f"{mean:.4f}", link, mean) for mean, link in zip(means, links))],
         ["distance between different people", *(cell(f"{scale:.4f}", sort=scale) for scale in scales)],
-        ["the mean in % of that", *(f"{100 * mean / scale:.1f}" for mean, scale in zip(means, scales))],
+        [
+            "the mean in % of that",
+            *(f"{100 * mean / scale:.1f}" if scale else "—" for mean, scale in zip(means, scales)),
+        ],
     ]
     for run, table in zip(runs, of_people):
         chosen = gaps.largest(table, spec["people"])
@@ -350,7 +357,7 @@ def _draw(runs: tuple[Run, Run], frame: pd.DataFrame, pictures: Mapping[str, np.
     for at, right, words in ((0.09, True, "right: the query’s person"), (1.9, False, "wrong: not that person")):
         _badge(page, at, 1.9 * LINE, right)
         page.text(at + 0.14, 1.9 * LINE, words, fontsize=SMALL, va="center")
-    words = f"below a frame: its distance ({runs[0].about['distance']}), and whose it is"
+    words = f"below a frame: its distance ({_either(runs, 'distance')}), and whose it is"
     page.text(WIDE, 1.9 * LINE, words, fontsize=SMALL, ha="right", va="center")
     top = head
     for block in queries:
