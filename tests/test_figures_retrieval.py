@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from tiny import write_dataset
+from tiny import CAMERAS, write_dataset
 from vreid import losses
 from vreid.data.tracklets import KEY, write_tracklets
 from vreid.errors import InputError
@@ -142,6 +142,7 @@ def test_what_is_drawn_is_marked_right_if_it_is_the_querys_person(dataset, tmp_p
     for block in blocks:
         query, found = block.iloc[0], block.iloc[1:]
         assert query["role"] == "query" and query["split"] == "query"
+        assert query["matches"] == len(CAMERAS) - 1
         assert found["rank"].to_list() == [1, 2, 3, 4, 5] * 2
         assert (found["right"] == (found["pid"] == query["pid"])).all()
         assert not ((found["pid"] == query["pid"]) & (found["camid"] == query["camid"])).any()

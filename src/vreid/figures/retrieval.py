@@ -1,6 +1,6 @@
 """The retrieval gallery: what two models find first for the same queries, and Fig. 1 of the paper in frames."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -178,39 +178,47 @@ def drawn(
 ) -> pd.DataFrame:
     """A row a frame and model, in the order of the figure.
 
-    `panel` is "query" or "gap", `block` counts in it, and `chosen` says why it is there. `role`: query (no model) or
-    gallery (`rank`, `distance` from the query, whether it is `right`); anchor (no model), nearest or farthest
-    (`distance` from the anchor). `average_precision` is that of query and model. split, pid, camid, tracklet and
-    `frame`, the tracklet's middle one, say what is shown; frames are named from the dataset's root.
+    `panel` is "query" or "gap", `block` counts in it, and `chosen` says why it is there. `role`: query (no model, but
+    how many `matches` are ranked) or gallery (`rank`, `distance` from the query, whether it is `right`); anchor (no
+    model), nearest or farthest (`distance` from the anchor). `average_precision` is that of query and model. split,
+    pid, camid, tracklet and `frame`, the tracklet's middle one, say what is shown; frames are named from the dataset's
+    root.
     """
-    rows = []
+    arrays = runs[0].arrays
+    table = pd.DataFrame([*_query_rows(runs, queries), *_gap_rows(runs, pairs)])
+    for name in (*KEY, "split"):
+        table[name] = arrays[f"{name}s"][table["row"]]
+    table = table.merge(index[[*KEY, "frames"]], "left", on=KEY)
+    if table["frames"].isna().any():
+        raise InputError(f"{source}: lacks tracklets of {runs[0].source}; give the index of that test set")
+    table["frame"] = [names[len(names) // 2] for names in map(expand_frames, table["frames"])]
+    columns = ["panel", "block", "chosen", "role", "matches", "model", "rank", "distance", "right"]
+    table = table.astype({"matches": "Int64", "rank": "Int64"})
+    return table[[*columns, "average_precision", "split", *KEY, "frame"]].round({"distance": 6, "average_precision": 6})
+
+
+def _query_rows(runs: tuple[Run, Run], queries: Queries) -> Iterator[dict[str, Any]]:
+    pids = runs[0].arrays["pids"]
     for block, (which, place, query) in enumerate(queries, 1):
         about = {"panel": "query", "block": block, "chosen": f"{which.capitalize()} ΔAP"}
-        rows.append({**about, "role": "query", "row": query})
+        matches = int((pids[ranked(runs[0].arrays, query, runs[0].protocol)] == pids[query]).sum())
+        yield {**about, "role": "query", "row": query, "matches": matches}
         for run in runs:
             found = {"role": "gallery", "model": run.model, "average_precision": run.precision[place]}
             for rank, (row, distance) in enumerate(zip(*run.first(query)), 1):
-                right = bool(run.arrays["pids"][row] == run.arrays["pids"][query])
-                rows.append({**about, **found, "rank": rank, "row": row, "distance": distance, "right": right})
+                right = bool(pids[row] == pids[query])
+                yield {**about, **found, "rank": rank, "row": row, "distance": distance, "right": right}
+
+
+def _gap_rows(runs: tuple[Run, Run], pairs: pd.DataFrame) -> Iterator[dict[str, Any]]:
     for run in runs:
         measured = gaps.measured_again(pairs, run.features, run.distance)
         for block, pair in enumerate(measured.itertuples(), 1):
             about = {"panel": "gap", "block": block, "chosen": f"Largest gap of {runs[0].model}"}
             if run is runs[0]:
-                rows.append({**about, "role": "anchor", "row": pair.anchor})
-            for role, distance in (("nearest", pair.near), ("farthest", pair.far)):
-                more = {"role": role, "model": run.model, "row": getattr(pair, role), "distance": distance}
-                rows.append({**about, **more})
-    table = pd.DataFrame(rows)
-    for name in (*KEY, "split"):
-        table[name] = runs[0].arrays[f"{name}s"][table["row"]]
-    table = table.merge(index[[*KEY, "frames"]], "left", on=KEY)
-    if table["frames"].isna().any():
-        raise InputError(f"{source}: lacks tracklets of {runs[0].source}; give the index of that test set")
-    table["frame"] = [names[len(names) // 2] for names in map(expand_frames, table["frames"])]
-    columns = ["panel", "block", "chosen", "role", "model", "rank", "distance", "right", "average_precision"]
-    table["rank"] = table["rank"].astype("Int64")
-    return table[[*columns, "split", *KEY, "frame"]].round({"distance": 6, "average_precision": 6})
+                yield {**about, "role": "anchor", "row": pair.anchor}
+            yield {**about, "role": "nearest", "model": run.model, "row": pair.nearest, "distance": pair.near}
+            yield {**about, "role": "farthest", "model": run.model, "row": pair.farthest, "distance": pair.far}
 
 
 def said(spec: Spec, runs: tuple[Run, Run], frame: pd.DataFrame, of_people: Sequence[pd.DataFrame]) -> Said:
@@ -269,11 +277,15 @@ def _queries(spec: Spec, runs: tuple[Run, Run], frame: pd.DataFrame) -> dict[str
         found = [_found(block, run) for run in runs]
         values = [float(part["average_precision"].iloc[0]) for part in found]
         right = [f"{int(part['right'].sum())} of {len(part)}" for part in found]
-        rows.append([_who(block.iloc[0]), block["chosen"].iloc[0], *_compared(values, links), *right])
+        query = block.iloc[0]
+        rows.append([_who(query), query["chosen"], str(query["matches"]), *_compared(values, links), *right])
     means = [float(np.nanmean(run.precision)) for run in runs]
-    rows.append([f"all {np.isfinite(runs[0].precision).sum()} with a match", "mean", *_compared(means, links), "", ""])
+    rows.append(
+        [f"all {np.isfinite(runs[0].precision).sum()} with a match", "mean", "", *_compared(means, links), "", ""]
+    )
     names = [run.model for run in runs]
-    heads = ["Query", "chosen as", *(f"AP, {name}" for name in names), "ΔAP", *(f"right, {name}" for name in names)]
+    of_each = [[f"{what}, {name}" for name in names] for what in ("AP", "right")]
+    heads = ["Query", "chosen as", "matches", *of_each[0], "ΔAP", *of_each[1]]
     return {
         "title": f"The queries: average precision in %, and how many of the first {TOP} are right",
         "heads": heads,
@@ -382,7 +394,8 @@ def _query(page: Axes, top: float, runs: tuple[Run, Run], block: pd.DataFrame, p
     over, under = top + 1.65 * LINE, top + 2.4 * LINE
     page.text(0, over, "query", fontsize=SMALL, va="center")
     _picture(page, 0, under, pictures[query["frame"]])
-    _below(page, 0, under, [f"camera {query['camid']}"])
+    matches = f"{query['matches']} match{'es' * int(query['matches'] > 1)}"
+    _below(page, 0, under, [f"camera {query['camid']}", matches])
     for side, (run, value) in enumerate(zip(runs, values)):
         left = STEP + APART + side * (TOP * STEP + APART)
         page.text(left, over, f"{run.model}: AP {100 * value:.1f} %", fontsize=SMALL, va="center")
