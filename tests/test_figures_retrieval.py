@@ -158,6 +158,11 @@ def test_what_is_drawn_is_marked_right_if_it_is_the_querys_person(dataset, tmp_p
     ]
 
 
+def test_a_difference_too_small_to_print_has_no_minus():
+    assert str(retrieval.points([0.30001, 0.3])) == "0.0"
+    assert retrieval.points([0.5, 0.25]) == -25.0
+
+
 def test_the_middle_frame_of_a_tracklet_is_shown(dataset, tmp_path):
     frame, *_ = draw(dataset, tmp_path / "out")
     for row in frame.itertuples():

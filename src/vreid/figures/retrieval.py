@@ -295,8 +295,12 @@ def _queries(spec: Spec, runs: tuple[Run, Run], frame: pd.DataFrame) -> dict[str
 
 def _compared(values: Sequence[float], links: Sequence[tuple[str, str, str]]) -> list[dict[str, Any]]:
     cells = [cell(f"{100 * value:.1f}", link, value) for value, link in zip(values, links)]
-    change = 100 * (values[1] - values[0])
-    return [*cells, cell(signed(change, ".1f"), sort=change)]
+    return [*cells, cell(signed(points(values), ".1f"), sort=points(values))]
+
+
+def points(values: Sequence[float]) -> float:
+    """ΔAP of two fractions in points, to a tenth, and never −0.0."""
+    return round(100 * (values[1] - values[0]), 1) + 0.0
 
 
 def _gaps(spec: Spec, runs: tuple[Run, Run], of_people: Sequence[pd.DataFrame]) -> dict[str, Any]:
@@ -388,8 +392,7 @@ def _draw(runs: tuple[Run, Run], frame: pd.DataFrame, pictures: Mapping[str, np.
 def _query(page: Axes, top: float, runs: tuple[Run, Run], block: pd.DataFrame, pictures: Mapping) -> None:
     query = block.iloc[0]
     values = [_found(block, run)["average_precision"].iloc[0] for run in runs]
-    change = signed(100 * (values[1] - values[0]), ".1f")
-    words = f"{block['chosen'].iloc[0]} ({change} points): {_who(query)}"
+    words = f"{query['chosen']} ({signed(points(values), '.1f')} points): {_who(query)}"
     page.text(0, top + 0.5 * LINE, words, fontsize=SMALL + 0.5, weight="bold", va="center")
     over, under = top + 1.65 * LINE, top + 2.4 * LINE
     page.text(0, over, "query", fontsize=SMALL, va="center")
