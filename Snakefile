@@ -17,6 +17,7 @@ include: "workflow/rules/train.smk"
 include: "workflow/rules/complete.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/attention.smk"
+include: "workflow/rules/retrieval.smk"
 include: "workflow/rules/report.smk"
 
 

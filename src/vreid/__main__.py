@@ -230,6 +230,13 @@ def cost_figure(a: argparse.Namespace) -> None:
     draw(a.spec, a.metrics, a.costs, a.published, a.out)
 
 
+def retrieval_figure(a: argparse.Namespace) -> None:
+    """The retrieval gallery: the first tracklets that two models find, and DVDP in frames: SVG, PNG, CSV."""
+    from vreid.figures.retrieval import retrieval as draw
+
+    draw(a.spec, a.features, a.headline, a.index, a.root, a.out)
+
+
 def claims(a: argparse.Namespace) -> None:
     """The ledger of the paper's claims: effects with their intervals, and verdicts (CSV)."""
     from vreid.claims import make
@@ -387,6 +394,14 @@ VERBS: dict[Callable[[argparse.Namespace], None], list[Option]] = {
         ("--metrics", {"type": Path, "nargs": "+", "required": True, "help": "metrics.json of every run"}),
         ("--costs", {"type": Path, "nargs": "+", "required": True, "help": "cost of each model (JSON)"}),
         ("--published", {"type": Path, "required": True, "help": "published values (CSV)"}),
+        STEM,
+    ],
+    retrieval_figure: [
+        ("--spec", {"type": data, "required": True, "help": "title, runs, queries_per_side, people (JSON)"}),
+        ("--features", {"type": Path, "nargs": 2, "required": True, "help": "features.npz of the two models"}),
+        HEADLINE,
+        INDEX,
+        ROOT,
         STEM,
     ],
     claims: [

@@ -87,6 +87,7 @@ def test_what_the_repository_holds_is_valid(overlays):
         "tables.table1.rows.0",
         "figures",
         "figures.fig7.pairs.0",
+        "figures.gallery",
     ],
 )
 def test_a_mistyped_key_is_refused_by_name(place):
@@ -301,6 +302,7 @@ def test_the_paper_overlay_trains_as_paper_and_released_code_say(recipe, lr):
     [
         ({"tables": {"table1": {"rows": [{"model": "nope", "label": "N"}]}}}, "tables.table1.rows[0].model: 'nope' is"),
         ({"figures": {"fig7": {"train": "nope"}}}, "figures.fig7.train: 'nope' is none of synth-mars"),
+        ({"figures": {"gallery": {"models": ["baseline", "nope"]}}}, "figures.gallery.models[1]: 'nope' is none of"),
         ({"report": {"datasets": ["nope"]}}, "report.datasets[0]: 'nope' is none of"),
         (
             {"datasets": {"synth-mars-completed": {"completed": {"from": "synth-duke-completed"}}}},

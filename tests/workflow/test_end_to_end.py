@@ -25,6 +25,7 @@ def test_it_ends_in_tables_figures_and_a_report(finished):
         "figures/fig7.svg",
         "figures/fig7.png",
         "figures/fig8.svg",
+        "figures/gallery.svg",
         "claims.csv",
     ):
         assert (results / name).stat().st_size > 0, name

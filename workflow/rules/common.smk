@@ -51,6 +51,7 @@ include: "placement.smk"
 include: "reporting.smk"
 include: "completed.smk"
 include: "attended.smk"
+include: "retrieved.smk"
 
 
 # With a GPU, one training at a time has the machine (Snakemake caps the threads to --cores) and loads its frames in

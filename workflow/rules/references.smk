@@ -27,6 +27,7 @@ def unknown_names():
         names += [(f"figures.{key}.rows[{i}].model", r["model"], quoted) for i, r in enumerate(figure.get("rows", []))]
         if "model" in figure:
             names.append((f"figures.{key}.model", figure["model"], models))
+        names += [(f"figures.{key}.models[{i}]", model, models) for i, model in enumerate(figure.get("models", []))]
         for i, pair in enumerate(figure.get("pairs", [])):
             names += [(f"figures.{key}.pairs[{i}].{side}", pair[side], models) for side in ("without", "with")]
     sources = [name for name, dataset in datasets.items() if "completed" not in dataset]

@@ -23,20 +23,20 @@ def table_costs(name):
     return [f"results/cost/{row['model']}.json" for row in table["rows"]] if table.get("costs") else []
 
 
-def training_of(metrics):
-    """The record of the training that a metrics.json is of."""
-    run = Path(metrics).parents[1]
+def training_of(run):
+    """The record of the training that a run's weights are of."""
+    run = Path(run)
     base = resolve(config, run.parent.name, 0).trained_as or run.parent.name
     return str(run.parents[1] / base / run.name / "train.json")
 
 
 def figure_runs(name):
-    """The runs that a figure draws: those of its pairs over all seeds, or one."""
+    """The runs that a figure draws: those of its pairs over all seeds, or of its models with one."""
     figure = config["figures"][name]
     if "rows" in figure:  # of the tables' runs
         return []
     if "pairs" not in figure:
-        return runs(figure["train"], [figure["model"]], [figure["seed"]])
+        return runs(figure["train"], figure.get("models", [figure.get("model")]), [figure["seed"]])
     return runs(figure["train"], [model for pair in figure["pairs"] for model in (pair["without"], pair["with"])])
 
 
@@ -68,8 +68,8 @@ SHOWN_COMPLETED = [
 METRICS = list(dict.fromkeys(path for table in config["tables"] for path in table_metrics(table)))
 RECORDS = [f"{run}/train.json" for run in pretraining()]
 RECORDS += dict.fromkeys(
-    [training_of(path) for path in METRICS]
-    + [f"{run}/train.json" for figure in config["figures"] for run in figure_runs(figure)]
+    [training_of(Path(path).parents[1]) for path in METRICS]
+    + [training_of(run) for figure in config["figures"] for run in figure_runs(figure)]
 )
 
 

@@ -18,6 +18,7 @@ from vreid.data.frame_maps import PLACE, FrameMaps, read_frame_maps
 from vreid.data.tracklets import KEY, expand_frames, read_tracklets
 from vreid.errors import InputError
 from vreid.figures.drawing import STYLE, Said, cell, save
+from vreid.figures.frames import height_of, read_picture
 
 Spec = Mapping[str, Any]
 
@@ -26,7 +27,6 @@ STREAMS = {"irrelevant": "ID-irrelevant", "relevant": "ID-relevant", "reid": "Re
 COLOURS = matplotlib.colormaps["viridis"]
 OVERLAY = 0.6  # weight of the colours over the frame
 MOST_FRAMES = 8  # of a tracklet
-PIXELS = 250_000  # of all pictures together, which keeps the SVG below a megabyte
 GAP = 0.08  # between frames, in widths of a frame
 OCCLUDED = 0.1  # share of the target's pixels that is hidden in an occluded frame
 EXPLANATION = (
@@ -49,7 +49,8 @@ def attention(
     found, index = read_frame_maps(maps_path), read_tracklets(index_path)
     _check(spec, found, maps_path)
     chosen = choose(index, found, spec["tracklets_per_kind"], index_path)
-    pictures = [_pictures(root, row, frames, _height(found, chosen)) for _, row, frames in chosen]
+    most = height_of(sum(len(frames) for *_, frames in chosen) * (1 + len(found.maps)))
+    pictures = [_pictures(root, row, frames, most) for _, row, frames in chosen]
     of_target = None if cells_path is None else shares(found, read_frame_maps(cells_path), cells_path)
     with matplotlib.rc_context(STYLE):
         figure = _draw(found, chosen, pictures)
@@ -194,24 +195,9 @@ def _name(stream: str) -> str:
     return STREAMS.get(stream, stream)
 
 
-def _height(found: FrameMaps, chosen: Sequence[Chosen]) -> int:
-    """The most pixels that a frame, twice as high as wide, may be high."""
-    return int((2 * PIXELS / (sum(len(places) for *_, places in chosen) * (1 + len(found.maps)))) ** 0.5)
-
-
 def _pictures(root: Path, row: pd.Series, places: pd.DataFrame, most: int) -> list[Image.Image]:
     names = expand_frames(row["frames"])
-    return [_picture(Path(root) / names[frame - 1], most) for frame in places["frame"]]
-
-
-def _picture(path: Path, most: int) -> Image.Image:
-    """A frame, at most `most` pixels high and half as many wide; others' proportions become those of the maps."""
-    try:
-        with Image.open(path) as image:
-            height = min(image.height, most)
-            return image.convert("RGB").resize((max(1, height // 2), height), Image.Resampling.LANCZOS)
-    except (OSError, SyntaxError) as error:
-        raise InputError(f"{path}: cannot be shown ({error}); is this the root of the index?") from None
+    return [read_picture(Path(root) / names[frame - 1], most) for frame in places["frame"]]
 
 
 def heat(picture: Image.Image, values: np.ndarray) -> np.ndarray:
