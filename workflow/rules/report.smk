@@ -110,7 +110,7 @@ rule contact_sheet:
 
 rule report:
     input:
-        tables=expand("results/tables/{table}.csv", table=config["tables"]),
+        tables=expand("results/tables/{table}.{kind}", table=config["tables"], kind=["csv", "md", "tex"]),
         figures=expand("results/figures/{figure}.{kind}", figure=config["figures"], kind=["svg", "png", "csv", "json"]),
         claims=rules.claims.output,
         sheets=expand("results/figures/contact-{dataset}.png", dataset=config["report"]["datasets"]),
