@@ -5,14 +5,10 @@ import html.parser
 import re
 from pathlib import Path
 
-import pandas as pd
 import pytest
-from PIL import Image
 
-from made_up import FIGURE, PUBLISHED, TABLE, write_history, write_scores, write_train_json
-from tiny import write_dataset
-from vreid import claims, report, tables
-from vreid.data.tracklets import write_tracklets
+from made_up import FIGURE, PUBLISHED, TABLE, write_inputs, write_ledger
+from vreid import report, tables
 from vreid.errors import InputError
 from vreid.figures.curves import dvdp_curves
 
@@ -40,25 +36,6 @@ class Page(html.parser.HTMLParser):
 
     def all(self, tag: str) -> list[dict[str, str | None]]:
         return [attributes for name, attributes in self.tags if name == tag]
-
-
-def write_inputs(root: Path, table=TABLE) -> dict:
-    """Everything that a report shows, and its manifest."""
-    metrics = write_scores(root, {row["model"]: [0.5, 0.6] for row in table["rows"]})
-    histories = [write_history(root, model, 0, [0.04, 0.03], [None, 0.5]) for model in ("baseline", "aitl")]
-    tables.make(table, metrics, PUBLISHED, root / "tables" / "table1")
-    dvdp_curves(FIGURE, histories, root / "figures" / "fig7")
-    index = write_dataset(root / "data", train_people=3, test_people=2)
-    write_tracklets(index, root / "annotated.csv.gz")
-    Image.new("RGB", (60, 40), "teal").save(root / "figures" / "contact.png")
-    people = {"name": "synth-mars", "rendered": True, "index": str(root / "annotated.csv.gz")}
-    return {
-        "tables": [{"spec": table, "stem": str(root / "tables" / "table1")}],
-        "figures": [str(root / "figures" / "fig7")],
-        "datasets": [people | {"contact_sheet": str(root / "figures" / "contact.png")}],
-        "metrics": list(map(str, metrics)),
-        "trainings": [str(write_train_json(root, "trunk", 0, train="synth-people"))],
-    }
 
 
 @pytest.fixture(scope="module")
@@ -168,24 +145,6 @@ def test_names_that_hold_html_are_shown_not_run(tmp_path):
     assert page.all("script") == [{}] and "alert" not in page.script
     assert not any("onerror" in picture for picture in page.all("img"))
     assert "<script>alert(2)</script>" in page.text and "<img src=x onerror=alert(1)>" in page.text
-
-
-def write_ledger(path: Path) -> Path:
-    row = {
-        "where": "Table 1",
-        "measure": "mAP, points",
-        "num_seeds": 3,
-        "num_queries": 304,
-        "data": "synth-mars",
-        "note": "",
-    }
-    rows = [
-        row | {"statement": "<b>AITL</b> helps", "verdict": "does not hold", "effect": -0.5, "low": -0.9, "high": -0.1},
-        row | {"statement": "ASTA helps", "verdict": "holds", "effect": 1.8, "low": 1.1, "high": 2.6},
-        row | {"statement": "wide", "verdict": "cannot tell", "measure": "", "note": "not measured: no run of wide"},
-    ]
-    pd.DataFrame(rows, columns=claims.COLUMNS).to_csv(path, index=False)
-    return path
 
 
 def test_a_claim_that_fails_is_shown_as_plainly_as_one_that_holds(tmp_path):

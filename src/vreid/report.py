@@ -134,7 +134,7 @@ def table_section(entry: Mapping[str, Any], results: Sequence[Result]) -> dict[s
     return {
         "number": spec["number"],
         "title": spec["title"],
-        "supplement": in_supplement(spec["number"]),
+        "supplement": typeset.in_supplement(spec["number"]),
         "labels": typeset.labels(frame),
         "named": dict(zip(frame.model, frame.label)),
         "groups": typeset.groups(spec, frame),
@@ -145,11 +145,6 @@ def table_section(entry: Mapping[str, Any], results: Sequence[Result]) -> dict[s
         "files": files,
         "sources": {kind: _read(lambda path: Path(path).read_text(), files[kind]) for kind in ("tex", "md")},
     }
-
-
-def in_supplement(number: str | int) -> bool:
-    """Whether a table or figure is one of the supplement's: S1, S2, …"""
-    return str(number).startswith("S")
 
 
 def figure_section(stem: str) -> dict[str, Any]:
@@ -163,7 +158,7 @@ def figure_section(stem: str) -> dict[str, Any]:
     return {
         **said,
         "anchor": Path(stem).name,
-        "supplement": in_supplement(said["number"]),
+        "supplement": typeset.in_supplement(said["number"]),
         "name": f"Fig. {said['number']}" if said["number"] else said["title"],
         "image": f"data:image/svg+xml;base64,{data}",
         "files": {kind: f"{stem}.{kind}" for kind in ("csv", "svg", "png")},
