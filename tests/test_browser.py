@@ -5,7 +5,6 @@ with VREID_BROWSER=required in the environment, a missing browser is a failure.
 """
 
 import copy
-import itertools
 import json
 import os
 import re
@@ -17,6 +16,7 @@ from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.wait import WebDriverWait
 
 from made_up import FIGURE, TABLE, write_inputs, write_ledger
 from vreid import report
@@ -24,11 +24,18 @@ from vreid import report
 SCRIPT = "<script>document.title='hacked'</script>"
 PICTURE = '"><img src=x onerror="document.title=\'hacked\'">'
 ENDS = f"</pre></template></details></style>{SCRIPT}"
+OURS = "#table-1 > h2 + .scroll table"
 DESKTOP, PHONE = 1280, 390
-QUIET = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-).split()
+QUIET = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 CONTRASTS = """
 const parsed = colour => colour.match(/[\\d.]+/g).map(Number);
 const linear = c => (c /= 255) <= .04045 ? c / 12.92 : ((c + .055) / 1.055) ** 2.4;
@@ -133,12 +140,33 @@ def seen(driver, width: int, colours: str = "light", medium: str = "screen") -> 
     driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": medium, "features": features})
 
 
-def column(driver, head: str, table: str = "#table-1 table") -> tuple:
-    """The head of a column of ours, and how to read its cells from top to bottom."""
-    heads = driver.find_elements(By.CSS_SELECTOR, f"{table} thead tr:last-child th")
-    number = next(i for i, th in enumerate(heads, 1) if th.text == head)
-    path = f"{table} tbody tr > :nth-child({number})"
-    return heads[number - 1], lambda: [cell.text for cell in driver.find_elements(By.CSS_SELECTOR, path)]
+def texts(driver, path: str) -> list[str]:
+    """What each of the elements shows."""
+    shown = "return [...document.querySelectorAll(arguments[0])].map(element => element.innerText.trim())"
+    return driver.execute_script(shown, path)
+
+
+class Column:
+    """A column of a table, found by the words in its head; of equal ones the first, which is ours."""
+
+    def __init__(self, driver, table: str, head: str, origin: str = "th"):
+        self.driver, self.table = driver, table
+        of_origin = (
+            f"return [...document.querySelectorAll(arguments[0])]"
+            f".map(head => head.matches({origin!r}) && head.innerText.trim())"
+        )
+        self.number = 1 + driver.execute_script(of_origin, f"{table} thead tr:last-child th").index(head)
+        self.head = driver.find_element(By.CSS_SELECTOR, f"{table} thead tr:last-child th:nth-child({self.number})")
+        self.button = self.head.find_element(By.TAG_NAME, "button")
+
+    def cells(self) -> list[str]:
+        return texts(self.driver, f"{self.table} tbody tr > :nth-child({self.number})")
+
+    def order(self) -> str | None:
+        return self.head.get_attribute("aria-sort")
+
+    def arrow(self) -> str:
+        return self.driver.execute_script("return getComputedStyle(arguments[0], '::after').content", self.button)
 
 
 def test_nothing_is_asked_of_any_other_place_and_nothing_goes_wrong(page, built):
@@ -178,37 +206,42 @@ def test_every_picture_has_a_text_alternative(page):
 
 
 def test_numbers_sort_by_their_value_and_the_third_click_undoes(page):
-    head, cells = column(page, "mAP")
-    written = cells()
+    column = Column(page, OURS, "mAP")
+    written = column.cells()
     assert written == ["55.0 ± 7.1", "9.5 ± 0.7", "10.1 ± 0.1", "70.0 ± 0.0"]
     upwards = ["9.5 ± 0.7", "10.1 ± 0.1", "55.0 ± 7.1", "70.0 ± 0.0"]
-    for order, cells_then in (("ascending", upwards), ("descending", upwards[::-1]), (None, written)):
-        head.find_element(By.TAG_NAME, "button").click()
-        assert (head.get_attribute("aria-sort"), cells()) == (order, cells_then)
+    for order, cells in (("ascending", upwards), ("descending", upwards[::-1]), (None, written)):
+        column.button.click()
+        assert (column.order(), column.cells()) == (order, cells)
+
+
+def test_negative_numbers_sort_below_zero(page):
+    column = Column(page, "#claims table", "effect")
+    column.button.click()
+    assert column.cells() == ["−0.5", "+1.8", "—"]
 
 
 def test_empty_cells_come_last_both_ways(page):
-    cells_of = "#table-1 table tbody tr > :nth-child(6)"
-    head = page.find_element(By.CSS_SELECTOR, "#table-1 table thead tr:last-child th:nth-child(6)")
-    assert "published" in head.get_attribute("class")
+    column = Column(page, OURS, "mAP", ".published")
+    assert column.cells()[-1] == "—"
     for reverse in (False, True):
-        head.find_element(By.TAG_NAME, "button").click()
-        shown = [cell.text for cell in page.find_elements(By.CSS_SELECTOR, cells_of)]
-        numbers = list(itertools.takewhile(lambda text: text != "—", shown))
-        assert shown[len(numbers) :] == ["—"] and len(numbers) == 3
-        assert numbers == sorted(numbers, key=float, reverse=reverse) and len(set(numbers)) == 3
+        column.button.click()
+        *numbers, last = column.cells()
+        assert last == "—" and len(set(numbers)) == 3
+        assert numbers == sorted(numbers, key=float, reverse=reverse)
 
 
 def test_a_column_of_times_sorts_by_seconds(page):
-    head, cells = column(page, "training", "#cost table")
-    head.find_element(By.TAG_NAME, "button").click()
-    assert cells()[0] == "1 min 00 s" and cells()[-1] == "2 min 00 s"
+    column = Column(page, "#cost table", "training")
+    column.button.click()
+    assert column.cells() == ["1 min 00 s", *["2 min 00 s"] * 4]
 
 
 def test_rows_stay_under_the_heading_of_their_group(page):
-    groups = "return [...document.querySelectorAll('#runs tbody')].map(body => [...body.rows].map(row => row.cells[0].textContent))"
+    groups = """return [...document.querySelectorAll('#runs tbody')]
+      .map(body => [...body.rows].map(row => row.cells[0].innerText.trim()))"""
     written = page.execute_script(groups)
-    button = column(page, "Seed", "#runs table")[0].find_element(By.TAG_NAME, "button")
+    button = Column(page, "#runs table", "Seed").button
     button.click()
     button.click()
     now = page.execute_script(groups)
@@ -218,26 +251,29 @@ def test_rows_stay_under_the_heading_of_their_group(page):
 
 
 def test_one_column_at_a_time_shows_an_arrow_and_the_keyboard_sorts(page):
-    arrow = "return getComputedStyle(arguments[0], '::after').content"
-    first, second = (column(page, head)[0] for head in ("R1", "mAP"))
-    unsorted = page.execute_script(arrow, first.find_element(By.TAG_NAME, "button"))
-    shown = {unsorted}
+    first, second = (Column(page, OURS, head) for head in ("R1", "mAP"))
+    unsorted = first.arrow()
+    arrows = {unsorted}
     for key in (Keys.ENTER, Keys.SPACE):
-        first.find_element(By.TAG_NAME, "button").send_keys(key)
-        shown.add(page.execute_script(arrow, first.find_element(By.TAG_NAME, "button")))
-    assert first.get_attribute("aria-sort") == "descending" and len(shown) == 3
-    second.find_element(By.TAG_NAME, "button").send_keys(Keys.ENTER)
-    assert first.get_attribute("aria-sort") is None and second.get_attribute("aria-sort") == "ascending"
-    assert page.execute_script(arrow, first.find_element(By.TAG_NAME, "button")) == unsorted
+        first.button.send_keys(key)
+        arrows.add(first.arrow())
+    assert first.order() == "descending" and len(arrows) == 3
+    second.button.send_keys(Keys.ENTER)
+    assert (first.order(), second.order()) == (None, "ascending")
+    assert first.arrow() == unsorted != second.arrow()
 
 
-def test_every_table_with_numbers_can_be_sorted(page):
+def test_every_column_with_numbers_in_two_rows_can_be_sorted(page):
     left = page.execute_script("""
-      return [...document.querySelectorAll("main table")]
-        .filter(table => [...table.tBodies].some(body => body.querySelectorAll("tr:has(td)").length > 1))
-        .flatMap(table => [...table.querySelectorAll("thead tr:last-child th")])
-        .filter(head => !head.querySelector("button")).map(head => head.textContent)""")
-    assert left == ["each seed"] * 2  # drawn, not written
+      const written = cell => /\\d/.test(cell?.innerText);
+      return [...document.querySelectorAll("main table")].flatMap(table => {
+        const rows = [...table.querySelectorAll("tbody tr:has(td)")];
+        return [...table.querySelectorAll("thead tr:last-child th")]
+          .filter((head, i) => rows.filter(row => written(row.cells[i])).length > 1 && !head.querySelector("button"))
+          .map(head => head.innerText);
+      })""")
+    assert left == []
+    assert len(page.find_elements(By.CSS_SELECTOR, "th button")) > 40
 
 
 def test_the_latex_of_a_table_is_one_click_away(page, built):
@@ -245,8 +281,6 @@ def test_the_latex_of_a_table_is_one_click_away(page, built):
     latex = (built.parents[1] / "tables/table1.tex").read_text()
     copy_button(page).click()
     wait_for_status(page, "Copied.")
-    page.execute_cdp_cmd("Browser.resetPermissions", {})
-    page.execute_cdp_cmd("Browser.grantPermissions", {"permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]})
     assert page.execute_async_script("navigator.clipboard.readText().then(arguments[0], arguments[0])") == latex
 
 
@@ -265,7 +299,7 @@ def copy_button(page):
 
 def wait_for_status(page, text: str) -> None:
     said = page.find_element(By.CSS_SELECTOR, "#table-1 [role=status]")
-    webdriver.support.wait.WebDriverWait(page, 5).until(lambda _: said.text.startswith(text))
+    WebDriverWait(page, 5).until(lambda _: said.text.startswith(text))
 
 
 @pytest.mark.parametrize("opened", [False, True], ids=["folded", "unfolded"])
@@ -290,23 +324,24 @@ def test_dark_and_light_differ_and_every_text_can_be_read_in_both(page):
 
 
 def test_in_print_no_button_is_seen_and_no_head_lost(page):
-    heads = [head.text for head in page.find_elements(By.CSS_SELECTOR, "th button")]
+    heads = texts(page, "th button")
     seen(page, DESKTOP, medium="print")
     assert not any(button.is_displayed() for button in page.find_elements(By.CSS_SELECTOR, "button[data-copy]"))
     assert not any(part.is_displayed() for part in page.find_elements(By.CSS_SELECTOR, "nav, .top"))
     buttons = page.find_elements(By.CSS_SELECTOR, "th button")
-    assert [button.text for button in buttons] == heads and len(heads) > 30
-    chrome = """return arguments[0].map(button => [getComputedStyle(button), getComputedStyle(button, '::after').content])
+    assert texts(page, "th button") == heads and len(heads) > 30
+    chrome = """return arguments[0]
+      .map(button => [getComputedStyle(button), getComputedStyle(button, '::after').content])
       .map(([style, arrow]) => [style.borderTopWidth, style.backgroundColor, style.appearance, arrow].join(" "))"""
     assert set(page.execute_script(chrome, buttons)) == {"0px rgba(0, 0, 0, 0) none none"}
 
 
 def test_without_scripts_the_page_reads_the_same_and_offers_no_button(page):
-    everything = [cell.text for cell in page.find_elements(By.CSS_SELECTOR, "main th, main td")]
+    everything = texts(page, "main th, main td")
     page.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
     try:
         page.refresh()
-        assert [cell.text for cell in page.find_elements(By.CSS_SELECTOR, "main th, main td")] == everything
+        assert texts(page, "main th, main td") == everything
         assert not any(button.is_displayed() for button in page.find_elements(By.TAG_NAME, "button"))
         assert not any(word.is_displayed() for word in page.find_elements(By.CLASS_NAME, "scripted"))
     finally:
@@ -319,5 +354,4 @@ def test_the_contents_lead_to_every_section_in_its_order(page):
     sections = [section.get_attribute("id") for section in page.find_elements(By.CSS_SELECTOR, "main > section")]
     assert named == sections
     assert sections == ["table-1", "fig7", "claims", "table-S1", "protocols", "data", "cost", "runs"]
-    headings = [heading.text for heading in page.find_elements(By.CSS_SELECTOR, "main > section > h2")]
-    assert [link.text for link in links] == headings
+    assert texts(page, "#contents a") == texts(page, "main > section > h2")
