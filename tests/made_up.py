@@ -4,6 +4,12 @@ import json
 from pathlib import Path
 
 import pandas as pd
+from PIL import Image
+
+from tiny import write_dataset
+from vreid import claims, tables
+from vreid.data.tracklets import write_tracklets
+from vreid.figures.curves import dvdp_curves
 
 PUBLISHED = Path(__file__).parents[1] / "config" / "published.csv"
 
@@ -79,4 +85,42 @@ def write_history(root: Path, model: str, seed: int, dvdp: list[float], mAP: lis
     epochs = range(1, len(dvdp) + 1)
     path = record.with_name("history.csv")
     pd.DataFrame({"epoch": epochs, "loss": 1.0, "dvdp": dvdp, "mAP": mAP}).to_csv(path, index=False)
+    return path
+
+
+def write_inputs(root: Path, table=TABLE, figure=FIGURE, scores: dict[str, list[float]] | None = None) -> dict:
+    """Everything that a report shows, and its manifest."""
+    metrics = write_scores(root, scores or {row["model"]: [0.5, 0.6] for row in table["rows"]})
+    histories = [write_history(root, model, 0, [0.04, 0.03], [None, 0.5]) for model in ("baseline", "aitl")]
+    tables.make(table, metrics, PUBLISHED, root / "tables" / "table1")
+    dvdp_curves(figure, histories, root / "figures" / "fig7")
+    index = write_dataset(root / "data", train_people=3, test_people=2)
+    write_tracklets(index, root / "annotated.csv.gz")
+    Image.new("RGB", (60, 40), "teal").save(root / "figures" / "contact.png")
+    people = {"name": "synth-mars", "rendered": True, "index": str(root / "annotated.csv.gz")}
+    return {
+        "tables": [{"spec": table, "stem": str(root / "tables" / "table1")}],
+        "figures": [str(root / "figures" / "fig7")],
+        "datasets": [people | {"contact_sheet": str(root / "figures" / "contact.png")}],
+        "metrics": list(map(str, metrics)),
+        "trainings": [str(write_train_json(root, "trunk", 0, train="synth-people"))],
+    }
+
+
+def write_ledger(path: Path, statement="<b>AITL</b> helps", note="not measured: no run of wide") -> Path:
+    """A ledger with one claim of each verdict; the statement is that of the first, the note that of the last."""
+    row = {
+        "where": "Table 1",
+        "measure": "mAP, points",
+        "num_seeds": 3,
+        "num_queries": 304,
+        "data": "synth-mars",
+        "note": "",
+    }
+    rows = [
+        row | {"statement": statement, "verdict": "does not hold", "effect": -0.5, "low": -0.9, "high": -0.1},
+        row | {"statement": "ASTA helps", "verdict": "holds", "effect": 1.8, "low": 1.1, "high": 2.6},
+        row | {"statement": "wide", "verdict": "cannot tell", "measure": "", "note": note},
+    ]
+    pd.DataFrame(rows, columns=claims.COLUMNS).to_csv(path, index=False)
     return path

@@ -74,15 +74,18 @@ def build(manifest: Mapping[str, Any], out: str | Path) -> None:
     anchors = {who: group["anchor"] for group in reversed(groups) for who in (group["who"], group["who"][:2])}
     environment.globals["anchor"] = lambda run: anchors.get(tuple(run), "untested")
     environment.filters |= {"duration": duration, "machine": machine, "commit": commit}
+    shown = [table_section(entry, results) for entry in manifest["tables"]]
     page = environment.get_template("report.html.j2").render(
         title=manifest.get("title", "Video person re-identification"),
         labels=labels,
         shown=[name for name in ("R1", "R5", "R10", "R20", "mAP") if all(name in r.scores for r in results)],
         results=results,
         tested=tested(results),
-        tables=[table_section(entry, results) for entry in manifest["tables"]],
+        tables=shown,
+        protocols_repeated=any(table["several_protocols"] for table in shown),
         figures=[figure_section(stem) for stem in manifest["figures"]],
         claims=claims_section(manifest["claims"]) if "claims" in manifest else None,
+        bold_rule=typeset.BOLD_RULE,
         protocols=protocol_rows(groups),
         explained=PROTOCOLS,
         datasets=[dataset_section(entry) for entry in manifest["datasets"]],
@@ -127,16 +130,20 @@ def table_section(entry: Mapping[str, Any], results: Sequence[Result]) -> dict[s
     for who in zip(frame.model, frame.train, frame.test):
         if who not in known:
             raise InputError(f"{stem}.csv: none of the metrics given is of {who}; list them in the manifest")
+    files = {kind: f"{stem}.{kind}" for kind in ("csv", "md", "tex")}
     return {
         "number": spec["number"],
         "title": spec["title"],
+        "supplement": typeset.in_supplement(spec["number"]),
         "labels": typeset.labels(frame),
         "named": dict(zip(frame.model, frame.label)),
         "groups": typeset.groups(spec, frame),
-        "notes": typeset.notes(spec, frame),
+        "notes": [note for note in typeset.notes(spec, frame) if note != typeset.BOLD_RULE],  # the page says it once
+        "several_protocols": typeset.several_protocols(frame),
         "reference": spec.get("reference"),
         "gains": tables.gains(spec, frame, results),
-        "files": {kind: f"{stem}.{kind}" for kind in ("csv", "md", "tex")},
+        "files": files,
+        "sources": {kind: _read(lambda path: Path(path).read_text(), files[kind]) for kind in ("tex", "md")},
     }
 
 
@@ -151,6 +158,7 @@ def figure_section(stem: str) -> dict[str, Any]:
     return {
         **said,
         "anchor": Path(stem).name,
+        "supplement": typeset.in_supplement(said["number"]),
         "name": f"Fig. {said['number']}" if said["number"] else said["title"],
         "image": f"data:image/svg+xml;base64,{data}",
         "files": {kind: f"{stem}.{kind}" for kind in ("csv", "svg", "png")},

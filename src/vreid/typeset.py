@@ -42,6 +42,11 @@ class Group:
     rows: tuple[tuple[Cell, ...], ...]  # in the order of `labels`
 
 
+def in_supplement(number: str | int) -> bool:
+    """Whether the table or figure of this number is one of the supplement's: S1, S2, …"""
+    return str(number).startswith("S")
+
+
 def labels(frame: pd.DataFrame) -> list[str]:
     """The rows' labels, top to bottom, of a frame made by `tables.tabulate`."""
     return frame.drop_duplicates("model").label.to_list()

@@ -1,9 +1,12 @@
 """The whole workflow on a few people: from nothing to the report, and through a power cut."""
 
+import itertools
+import json
 import os
 import signal
 import subprocess
 import time
+import zipfile
 from pathlib import Path
 
 import pandas as pd
@@ -99,3 +102,26 @@ def cut_power(checkout, arguments: list[str], once) -> None:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+
+
+def test_snakemake_reports_it_with_captions_and_categories(finished, tmp_path):
+    finished.snakemake("--report", str(tmp_path / "report.zip"))
+    with zipfile.ZipFile(tmp_path / "report.zip") as report:
+        page = report.read("report/report.html").decode()
+        packed = {Path(name).name for name in report.namelist()}
+    assert {"table1.csv", "fig7.svg", "fig8.svg", "claims.csv", "index.html"} <= packed
+    categories = said_in(page, "categories")
+    assert {name: sorted(itertools.chain(*parts.values())) for name, parts in categories.items()} == {
+        "Tables": ["results/tables/table1.csv"],
+        "Figures": ["results/figures/fig7.svg", "results/figures/fig8.svg"],
+        "Claims": ["results/claims.csv"],
+        "The whole page": ["results/report/index.html"],
+    }
+    results = said_in(page, "results")
+    assert all(result["caption"] for result in results.values())
+    assert "Table 1. Ablation study." in results["results/tables/table1.csv"]["caption"]
+
+
+def said_in(page: str, name: str) -> dict:
+    """What Snakemake's own report holds under this name."""
+    return json.JSONDecoder().raw_decode(page, page.index(f"var {name} = {{") + len(f"var {name} = "))[0]

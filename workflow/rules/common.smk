@@ -15,6 +15,7 @@ from vreid.errors import InputError
 from vreid.provenance import code_digest
 from vreid.spec import SECTIONS, canonical, resolve
 from vreid.tables import places
+from vreid.typeset import in_supplement
 
 # An overlay takes an entry away by saying that it is null.
 for section in ("datasets", "recipes", "models", "tables", "figures"):

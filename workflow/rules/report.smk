@@ -7,7 +7,12 @@ rule table:
         costs=lambda w: table_costs(w.table),
         published="config/published.csv",
     output:
-        csv="results/tables/{table}.csv",
+        csv=report(
+            "results/tables/{table}.csv",
+            caption="../report/table.rst",
+            category=lambda w: table_category(w.table),
+            labels=lambda w: table_labels(w.table),
+        ),
         md="results/tables/{table}.md",
         tex="results/tables/{table}.tex",
     log:
@@ -110,7 +115,7 @@ rule contact_sheet:
 
 rule report:
     input:
-        tables=expand("results/tables/{table}.csv", table=config["tables"]),
+        tables=expand("results/tables/{table}.{kind}", table=config["tables"], kind=["csv", "md", "tex"]),
         figures=expand("results/figures/{figure}.{kind}", figure=config["figures"], kind=["svg", "png", "csv", "json"]),
         claims=rules.claims.output,
         sheets=expand("results/figures/contact-{dataset}.png", dataset=config["report"]["datasets"]),
@@ -125,7 +130,7 @@ rule report:
         ],
         page="src/vreid/report.html.j2",
     output:
-        "results/report/index.html",
+        report("results/report/index.html", caption="../report/page.rst", category="The whole page"),
     log:
         "logs/report.log",
     localrule: True

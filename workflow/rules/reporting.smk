@@ -23,6 +23,16 @@ def table_costs(name):
     return [f"results/cost/{row['model']}.json" for row in table["rows"]] if table.get("costs") else []
 
 
+def table_category(name):
+    """Where a table stands in Snakemake's own report: those of the paper apart from S1, S2, …"""
+    return "Supplement" if in_supplement(config["tables"][name]["number"]) else "Tables"
+
+
+def table_labels(name):
+    """What tells a table from its neighbours there."""
+    return {"table": str(config["tables"][name]["number"]), "title": config["tables"][name]["title"]}
+
+
 def training_of(run):
     """The record of the training that a run's weights are of."""
     run = Path(run)
