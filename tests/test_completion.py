@@ -31,7 +31,7 @@ SPEC = {
     "model": "baseline",
     "seed": 1,
     "options": {"streams": ["reid"], "losses": ["softmax"]},
-    "trunk": {"name": "small", "width": 4, "weights": "none"},
+    "trunk": {"name": "small", "width": 8, "weights": "none"},
     "clips": {"frames": 2, "height": tiny.HEIGHT, "width": tiny.WIDTH},
     "training": {"epochs": 1, "people": 4, "clips": 3, "validate_every": 1, "precision": "float32"},
 }

@@ -244,7 +244,7 @@ def test_an_odd_number_of_frames_has_no_pairs():
 @pytest.fixture(scope="module")
 def small():
     torch.manual_seed(0)
-    return build_trunk(Trunk("small", 4, "none")).eval()
+    return build_trunk(Trunk("small", 8, "none")).eval()
 
 
 def test_blocks_stand_after_the_last_of_each_stage():

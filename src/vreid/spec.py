@@ -42,7 +42,7 @@ class Trunk:
     last_stride: int = 1  # of the last stage: 1 as in the paper, 2 as in torchvision
 
     def __post_init__(self):
-        _within(self, 1, math.inf, "width")
+        _within(self, 8, math.inf, "width")  # with fewer, torch 2.13 writes past its buffers on CPUs without AVX-512
         _within(self, 1, 2, "last_stride")
         if self.name == "resnet50" and self.width != 64:
             raise InputError(f"width: resnet50 has 64 channels in its first stage, not {self.width}")
@@ -207,7 +207,7 @@ def resolve(config: Mapping[str, Any], model: str, seed: int) -> Spec:
     the recipe's sections (`trunk`, `clips`, `augment`, `training`), the budget's, what the recipe says of the method
     under the method's name, and the model's entry. An entry holds `method`, `recipe`, sections, and the method's
     options beside them; what a recipe says of a method has that form, too. An entry with `trained_as` takes what it
-    does not say from the entry of that name.
+    does not say from the entry of that name. A setting that is None says nothing: so an overlay takes one back.
     """
     entry = _entry(config["models"], model)
     method = entry.pop("method", "multitask")
@@ -248,4 +248,4 @@ def _entry(models: Mapping[str, Any], model: str) -> dict[str, Any]:
 
 
 def _merged(*mappings: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for mapping in mappings for key, value in mapping.items()}
+    return {key: value for mapping in mappings for key, value in mapping.items() if value is not None}
