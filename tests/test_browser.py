@@ -97,6 +97,8 @@ def built(tmp_path_factory) -> Path:
         record = json.loads(path.read_text())
         record["provenance"] |= {"host_cpu": f"abacus {PICTURE}", "commit": PICTURE, "spec_digest": SCRIPT}
         path.write_text(json.dumps(record))
+    (pretrained,) = map(Path, manifest["trainings"])
+    pretrained.write_text(json.dumps(json.loads(pretrained.read_text()) | {"seconds": 5.0}))
     manifest["title"] = f"Report {PICTURE}"
     manifest["datasets"][0]["name"] = f"data {PICTURE}"
     manifest["claims"] = str(write_ledger(root / "claims.csv", statement=f"Claim {PICTURE}", note=f"Note {SCRIPT}"))
@@ -215,10 +217,12 @@ def test_numbers_sort_by_their_value_and_the_third_click_undoes(page):
         assert (column.order(), column.cells()) == (order, cells)
 
 
-def test_negative_numbers_sort_below_zero(page):
-    column = Column(page, "#claims table", "effect")
-    column.button.click()
-    assert column.cells() == ["−0.5", "+1.8", "—"]
+def test_negative_numbers_sort_by_their_value_too(page):
+    column = Column(page, "#table-1 h3 ~ .scroll table", "ΔmAP")
+    for least_first in (True, False):
+        column.button.click()
+        values = [float(text.split()[0].replace("−", "-")) for text in column.cells()]
+        assert values == sorted([-45.5, -44.9, 15.0], reverse=not least_first)
 
 
 def test_empty_cells_come_last_both_ways(page):
@@ -234,7 +238,7 @@ def test_empty_cells_come_last_both_ways(page):
 def test_a_column_of_times_sorts_by_seconds(page):
     column = Column(page, "#cost table", "training")
     column.button.click()
-    assert column.cells() == ["1 min 00 s", *["2 min 00 s"] * 4]
+    assert column.cells() == ["5.0 s", *["2 min 00 s"] * 4]
 
 
 def test_rows_stay_under_the_heading_of_their_group(page):
