@@ -133,7 +133,7 @@ def test_the_feature_joins_the_mean_over_frames_and_the_weighted_sub_features(gr
             assert_close(outputs.extra[f"weights_{name}"], weights, rtol=1e-3, atol=1e-5)
             assert weighting == "uniform" or weights.std(1).min() > 0.003
     assert_close(outputs.feature, torch.cat(parts, dim=1), rtol=1e-3, atol=1e-5)
-    assert outputs.feature.shape == (4, 64 + 512 * len(network.branches))
+    assert outputs.feature.shape == (4, 64 + 64 * len(network.branches))
 
 
 @pytest.mark.parametrize("groups", ["two", "six"])
@@ -148,8 +148,8 @@ def test_attribute_logits_stand_in_the_vocabulary_s_order_whatever_branch_they_c
             widths = list(own[0].attributes.values())
             place = sum(widths[: list(own[0].attributes).index(name)])
             branch_name = next(key for key, branch in network.branches.items() if branch is own[0])
-            begin = 64 + 512 * list(network.branches).index(branch_name)
-            recognised = own[0].recognise(outputs.feature[:, begin : begin + 512])[:, place : place + n]
+            begin = 64 + 64 * list(network.branches).index(branch_name)
+            recognised = own[0].recognise(outputs.feature[:, begin : begin + 64])[:, place : place + n]
             assert_close(outputs.attributes[group][:, start : start + n], recognised)
             start += n
         assert outputs.attributes[group].shape == (4, start)

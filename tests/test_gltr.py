@@ -80,11 +80,11 @@ def test_parameters_beside_the_trunk(without_memory):
     assert thousands["attention"] == pytest.approx(527, abs=0.5)
 
 
-def test_the_feature_has_512_channels_whatever_the_trunk(without_memory):
+def test_the_feature_has_512_channels_but_at_most_those_of_the_trunk(without_memory):
     outputs = without_memory(torch.empty(2, 3, 3, 256, 128, device="meta"))
     assert outputs.feature.shape == outputs.embedding.shape == (2, 512)
     assert outputs.logits.shape == (2, 625)
-    assert small_network()(some_clips()).feature.shape == (4, 512)
+    assert small_network()(some_clips()).feature.shape == (4, 64)
 
 
 def test_at_the_paper_s_scale_a_step_reaches_every_weight_with_finite_gradients():
@@ -158,15 +158,15 @@ def test_a_fresh_network_says_the_mean_of_its_frames_beside_almost_nothing():
     network = small_network(learned=False).eval()
     frames = network.reduce(frame_maps(network.trunk, some_clips()).mean((3, 4)))
     feature = network(some_clips()).feature
-    assert_close(feature[:, :128], frames.mean(1))
-    assert feature[:, 128:].abs().max() < 0.1 * feature.abs().max()
+    assert_close(feature[:, :16], frames.mean(1))
+    assert feature[:, 16:].abs().max() < 0.1 * feature.abs().max()
 
 
 def test_attention_is_among_the_frames_of_a_tracklet_with_the_pyramid_s_channels():
     network, seen = small_network(), []
     network.attention.register_forward_hook(lambda module, inputs, output: seen.append(tuple(inputs[0].shape)))
     network(some_clips(number=3, frames=6))
-    assert seen == [(3, 6, 512)]
+    assert seen == [(3, 6, 64)]
 
 
 def test_the_order_of_frames_matters():
@@ -190,7 +190,7 @@ def test_half_of_what_the_native_classifier_sees_is_dropped_in_training_alone():
     head = small_network(NATIVE).head
     seen = []
     head.classifier[-1].register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
-    feature = torch.randn(400, 512)
+    feature = torch.randn(400, 64)
     for mode in (True, False):
         head.train(mode)(feature)
     zero = [float((values == 0).float().mean()) for values in seen]
@@ -203,7 +203,7 @@ def test_half_of_what_the_native_classifier_sees_is_dropped_in_training_alone():
 @pytest.mark.parametrize("frames", [1, 2, 5, 70])
 def test_a_tracklet_of_any_length_has_one_finite_feature(frames):
     feature = small_network().eval()(some_clips(1, frames)).embedding
-    assert feature.shape == (1, 512) and feature.isfinite().all()
+    assert feature.shape == (1, 64) and feature.isfinite().all()
 
 
 def test_in_testing_few_frames_at_a_time_go_through_the_trunk_and_nothing_changes(monkeypatch):

@@ -19,7 +19,7 @@ from vreid.models import method as methods
 from vreid.models.method import Labels, Outputs, Population
 from vreid.models.multitask import METHOD, STREAMS, Options, build, terms
 from vreid.models.streams import AttributeStream, SpatialAttention, SpatioTemporalAttention, attended_pool
-from vreid.models.trunk import build_trunk
+from vreid.models.trunk import build_trunk, head_width
 from vreid.spec import Clips, Spec, Trunk, resolve
 
 CONFIG = yaml.safe_load((Path(__file__).parents[1] / "config/config.yaml").read_text())
@@ -528,3 +528,8 @@ def test_the_small_trunk_has_no_imagenet_weights(width, monkeypatch, resnet50_st
     monkeypatch.setattr(ResNet50_Weights, "get_state_dict", lambda self, **options: resnet50_state)
     with pytest.raises(InputError, match=r"ImageNet weights of ResNet-50: conv1\.weight should"):
         build_trunk(Trunk("small", width, "imagenet"))
+
+
+def test_a_head_is_as_wide_as_published_but_at_most_as_wide_as_the_trunk():
+    assert head_width(512, 2048) == 512
+    assert head_width(512, 128) == 128

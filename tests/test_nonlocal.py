@@ -256,7 +256,7 @@ def test_blocks_stand_after_the_last_of_each_stage():
 
 def test_a_stage_of_one_block_has_one_attention_however_many_are_asked_for(small):
     added = nonlocal_blocks(small, {"layer2": 2, "layer3": 3})
-    assert {name: block.norm.num_features for name, block in added.items()} == {"layer2_0": 8, "layer3_0": 16}
+    assert {name: block.norm.num_features for name, block in added.items()} == {"layer2_0": 16, "layer3_0": 32}
 
 
 def test_without_attention_the_maps_are_those_of_each_frame(small):

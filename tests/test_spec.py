@@ -248,6 +248,7 @@ def test_one_model_s_setting_changes_that_model_s_digest_alone():
         ({"training": {"milestones": [0.5, 7.0]}}, "milestones: 7.0 is not at least 0 and at most 1"),
         ({"augment": {"pad": -3}}, "pad: -3 is not at least 0"),
         ({"augment": {"flip": 7.0}}, "flip: 7.0 is not at least 0 and at most 1"),
+        ({"trunk": {"name": "small", "width": 4}}, "width: 4 is not at least 8"),
         ({"trunk": {"name": "resnet50", "width": 16}}, "width: resnet50 has 64 channels in its first stage, not 16"),
     ],
 )
@@ -269,6 +270,12 @@ SYSTEMS = {
         "chain": {"trained_as": "again"},
     },
 }
+
+
+def test_what_the_budget_takes_back_is_left_to_the_recipe():
+    config = SYSTEMS | {"budget": {**SYSTEMS["budget"], "training": {"epochs": None}}}
+    assert resolve(SYSTEMS, "one", 0).training.epochs == 7
+    assert resolve(config, "one", 0).training.epochs == 90
 
 
 def test_what_a_recipe_says_of_a_method_wins_over_the_budget_and_yields_to_the_entry():
