@@ -377,7 +377,7 @@ def test_an_interrupted_training_goes_on_with_what_it_remembered(world, tmp_path
         ({"width": 0}, "width: 0 is not above 0"),
         ({"scale": -1.0}, "scale: -1.0 is not above 0"),
         ({"negatives": 0.0}, "negatives: 0.0 is not above 0"),
-        ({"pair_weight": -0.1}, "pair_weight: -0.1 is below 0"),
+        ({"pair_weight": -0.1}, "pair_weight: -0.1 is not at least 0"),
         ({"margin": 0.3}, "unknown key 'margin'"),
     ],
 )

@@ -169,7 +169,7 @@ def test_six_branches_share_out_every_attribute_of_mars_once():
 
 
 def test_six_branches_cannot_be_cut_from_duke_s_attributes_but_two_can():
-    with pytest.raises(InputError, match=r"models\.m\.groups: six are cut from MARS's attributes"):
+    with pytest.raises(InputError, match=r"models\.m: groups: six are cut from MARS's attributes"):
         small_network(Options(groups="six"), DUKE)
     assert small_network(population=DUKE)(some_clips()).attributes["relevant"].shape == (4, 33)
 

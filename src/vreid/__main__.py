@@ -39,7 +39,12 @@ def freeze(a: argparse.Namespace) -> None:
     """Write the resolved spec of a run to the file that its training reads."""
     from vreid.spec import Spec
 
-    Spec.from_mapping(a.spec).save(a.out)
+    spec = Spec.from_mapping(a.spec)
+    if not a.checked:
+        from vreid.outline import check
+
+        check(spec)
+    spec.save(a.out)
 
 
 def train(a: argparse.Namespace) -> None:
@@ -311,7 +316,14 @@ VERBS: dict[Callable[[argparse.Namespace], None], list[Option]] = {
         OUT,
     ],
     annotate: [INDEX, ("--attributes", {"type": Path, "required": True, "help": "annotations (CSV)"}), OUT],
-    freeze: [("--spec", {"type": data, "required": True, "help": "the resolved spec: JSON, or a file of it"}), OUT],
+    freeze: [
+        ("--spec", {"type": data, "required": True, "help": "the resolved spec: JSON, or a file of it"}),
+        (
+            "--checked",
+            {"action": "store_true", "help": "its method accepts it: do not load torch to ask"},
+        ),
+        OUT,
+    ],
     train: [
         *RUN,
         HEADLINE,

@@ -9,9 +9,9 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from vreid.data import clips
-from vreid.data.attributes import VOCABULARIES
 from vreid.files import written_whole
 from vreid.models import method as methods
+from vreid.outline import outline
 from vreid.spec import Spec
 
 
@@ -29,13 +29,8 @@ def cost(spec: Spec, people: int, tracklet_frames: int) -> Cost:
 
     Convolutions and products of matrices count, fused or not; norms, activations and pooling do not.
     """
-    method = methods.load(spec.method)
-    population = methods.Population(
-        people, {group: VOCABULARIES[0].group(group) for group in ("irrelevant", "relevant")}
-    )
-    with torch.device("meta"):
-        network = method.network(method.settings(spec), spec, population, None).eval()
-    choose = clips.chosen(clips.TEST_CLIPS, spec.clips.test, method.test_clips, "clips.test")
+    network = outline(spec, people).eval()
+    choose = clips.chosen(clips.TEST_CLIPS, spec.clips.test, methods.load(spec.method).test_clips, "clips.test")
     tested = choose(np.arange(tracklet_frames), spec.clips, spec.clips.test_clips)
     return Cost(
         parameters=sum(weight.numel() for weight in network.parameters()),

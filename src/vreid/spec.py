@@ -8,6 +8,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import operator
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,13 +24,21 @@ def one_of(key: str, value: str, known: Collection[str]) -> None:
         raise InputError(f"{key}: {value!r} is none of {', '.join(known)}")
 
 
-def _within(settings: Any, low: float, high: float, *keys: str) -> None:
+BOUNDS = {"at_least": operator.ge, "above": operator.gt, "at_most": operator.le, "below": operator.lt}
+
+
+def within(settings: Any, *keys: str, **bounds: float) -> None:
+    """Raise InputError unless the settings of `keys`, numbers or tuples of them, are finite and within all `bounds`.
+
+    Bounds are of BOUNDS, such as `within(self, "dropout", at_least=0, below=1)`. NaN is within none.
+    """
+    wanted = [f"{name.replace('_', ' ')} {bound:g}" for name, bound in bounds.items()]
     for key in keys:
         value = getattr(settings, key)
         for number in value if isinstance(value, tuple) else (value,):
-            if not low <= number <= high:
-                upper = "" if high == math.inf else f" and at most {high:g}"
-                raise InputError(f"{key}: {number} is not at least {low:g}{upper}")
+            finite = abs(number) < math.inf
+            if not (finite and all(BOUNDS[name](number, bound) for name, bound in bounds.items())):
+                raise InputError(f"{key}: {number} is not {' and '.join(wanted + ['finite'] * (not finite))}")
 
 
 @dataclass(frozen=True)
@@ -42,8 +51,8 @@ class Trunk:
     last_stride: int = 1  # of the last stage: 1 as in the paper, 2 as in torchvision
 
     def __post_init__(self):
-        _within(self, 8, math.inf, "width")  # with fewer, torch 2.13 writes past its buffers on CPUs without AVX-512
-        _within(self, 1, 2, "last_stride")
+        within(self, "width", at_least=8)  # with fewer, torch 2.13 writes past its buffers on CPUs without AVX-512
+        within(self, "last_stride", at_least=1, at_most=2)
         if self.name == "resnet50" and self.width != 64:
             raise InputError(f"width: resnet50 has 64 channels in its first stage, not {self.width}")
 
@@ -64,8 +73,8 @@ class Clips:
 
     def __post_init__(self):
         one_of("order", self.order, ("consecutive", "shuffled"))
-        _within(self, 0, math.inf, "stride")
-        _within(self, 1, math.inf, "frames", "height", "width", "test_clips", "validation_clips")
+        within(self, "stride", at_least=0)
+        within(self, "frames", "height", "width", "test_clips", "validation_clips", at_least=1)
 
 
 @dataclass(frozen=True)
@@ -79,8 +88,8 @@ class Augment:
 
     def __post_init__(self):
         one_of("scope", self.scope, ("frame", "clip"))
-        _within(self, 0, math.inf, "pad")
-        _within(self, 0, 1, "flip", "erase")
+        within(self, "pad", at_least=0)
+        within(self, "flip", "erase", at_least=0, at_most=1)
 
 
 @dataclass(frozen=True)
@@ -112,9 +121,9 @@ class Training:
         one_of("schedule", self.schedule, ("steps", "exponential"))
         if self.schedule == "exponential" and len(self.milestones) != 1:
             raise InputError(f"milestones: an exponential schedule starts at one, not {len(self.milestones)}")
-        _within(self, 1, math.inf, "people", "clips", "validate_every", "threads")
-        _within(self, 0, math.inf, "epochs", "lr", "trunk_rate", "weight_decay")
-        _within(self, 0, 1, "warmup", "warmup_from", "milestones", "decay", "momentum")
+        within(self, "people", "clips", "validate_every", "threads", at_least=1)
+        within(self, "epochs", "lr", "trunk_rate", "weight_decay", at_least=0)
+        within(self, "warmup", "warmup_from", "milestones", "decay", "momentum", at_least=0, at_most=1)
 
 
 @dataclass(frozen=True)
@@ -133,7 +142,7 @@ class Spec:
     training: Training = Training()
 
     def __post_init__(self):
-        _within(self, 0, math.inf, "seed")
+        within(self, "seed", at_least=0)
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any], source: str = "spec") -> "Spec":

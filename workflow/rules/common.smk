@@ -1,17 +1,20 @@
 # The few helpers of the rules. Paths stand in the rules; what a run is stands in vreid.spec.
 
 import dataclasses
+import hashlib
 import os
 import shlex
 import shutil
 import sys
-from importlib.util import find_spec
 from pathlib import Path
+from pkgutil import iter_modules
 
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import validate
 
+import vreid.models
 from vreid.errors import InputError
+from vreid.files import written_whole
 from vreid.provenance import code_digest
 from vreid.spec import SECTIONS, canonical, resolve
 from vreid.tables import places

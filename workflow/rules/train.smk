@@ -12,7 +12,7 @@ rule freeze:
     params:
         spec=spec,
     shell:
-        "python -m vreid freeze --spec {params.spec:q} --out {output:q} 2>&1 | tee {log}"
+        "python -m vreid freeze --checked --spec {params.spec:q} --out {output:q} 2>&1 | tee {log}"
 
 
 rule train:

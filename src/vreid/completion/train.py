@@ -36,7 +36,7 @@ from vreid.models.vrstc import losses
 from vreid.models.vrstc.regions import references
 from vreid.models.vrstc.stcnet import CompletionNetwork, Discriminators
 from vreid.progress import Progress
-from vreid.spec import build, one_of
+from vreid.spec import build, one_of, within
 
 CHECKPOINT_SECONDS = 15.0  # at most so much work is lost, beside the stretch between two rows of the history
 
@@ -63,16 +63,11 @@ class Options:
 
     def __post_init__(self):
         one_of("precision", self.precision, ("auto", "float32", "bfloat16"))
-        least = {"width": 1, "steps": 1, "batch": 2, "held_out_frames": 1, "report_every": 1}
-        least |= dict.fromkeys(("attention_scale", "adversarial", "identity", "lr", "lr_discriminator", "seed"), 0)
-        for key, low in least.items():
-            if not getattr(self, key) >= low:
-                raise InputError(f"{key}: {getattr(self, key)} is not at least {low}")
-        for key in ("flip", "decay_from"):
-            if not 0 <= getattr(self, key) <= 1:
-                raise InputError(f"{key}: {getattr(self, key)} is not from 0 to 1")
-        if not 0 < self.held_out < 1:
-            raise InputError(f"held_out: {self.held_out} is not between 0 and 1")
+        within(self, "width", "steps", "held_out_frames", "report_every", at_least=1)
+        within(self, "batch", at_least=2)
+        within(self, "attention_scale", "adversarial", "identity", "lr", "lr_discriminator", "seed", at_least=0)
+        within(self, "flip", "decay_from", at_least=0, at_most=1)
+        within(self, "held_out", above=0, below=1)
 
 
 def rate_left(step: int, options: Options) -> float:

@@ -16,10 +16,9 @@ from torch import Tensor, nn
 
 from vreid import losses
 from vreid.data.attributes import QUALITY
-from vreid.errors import InputError
 from vreid.models.method import Labels, Method, Outputs, Population, need_attributes
 from vreid.models.trunk import build_trunk, frame_maps
-from vreid.spec import Spec
+from vreid.spec import Spec, within
 
 GROUPS = ("irrelevant", "relevant")
 
@@ -33,10 +32,8 @@ class Options:
     attention_channels: int = 256  # between the two convolutions of an attention
 
     def __post_init__(self):
-        if not 0 <= self.dropout < 1:
-            raise InputError(f"dropout: {self.dropout} is not at least 0 and below 1")
-        if self.attention_channels < 1:
-            raise InputError(f"attention_channels: {self.attention_channels} is not at least 1")
+        within(self, "dropout", at_least=0, below=1)
+        within(self, "attention_channels", at_least=1)
 
     def recognises(self, attribute: str) -> bool:
         return self.quality or attribute not in QUALITY

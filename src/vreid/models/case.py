@@ -23,7 +23,7 @@ from vreid.models.method import Labels, Method, Outputs, Population
 from vreid.models.oim import OIM
 from vreid.models.precision import unrounded
 from vreid.models.trunk import build_trunk, frame_maps
-from vreid.spec import Spec, one_of
+from vreid.spec import Spec, one_of, within
 
 
 @dataclass(frozen=True)
@@ -40,15 +40,10 @@ class Options:
 
     def __post_init__(self):
         one_of("attention", self.attention, SNIPPET_ATTENTION)
-        if not 0 < self.fraction <= 1:
-            raise InputError(f"fraction: {self.fraction} is not above 0 and at most 1")
-        if not 0 <= self.momentum < 1:
-            raise InputError(f"momentum: {self.momentum} is not at least 0 and below 1")
-        for key in ("width", "scale", "negatives"):
-            if getattr(self, key) <= 0:
-                raise InputError(f"{key}: {getattr(self, key)} is not above 0")
-        if self.pair_weight < 0:
-            raise InputError(f"pair_weight: {self.pair_weight} is below 0")
+        within(self, "fraction", above=0, at_most=1)
+        within(self, "momentum", at_least=0, below=1)
+        within(self, "width", "scale", "negatives", above=0)
+        within(self, "pair_weight", at_least=0)
 
 
 def attended(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from vreid.errors import InputError
 from vreid.models.heads import BNNeck
 from vreid.models.method import Labels, Method, Outputs, Population, need_attributes
 from vreid.models.trunk import build_trunk, frame_maps, head_width
-from vreid.spec import Spec, one_of
+from vreid.spec import Spec, one_of, within
 
 GROUPS = ("irrelevant", "relevant")
 # The branches of `six` beside that of the irrelevant group (assumed). Shoes, which the original has, are not annotated.
@@ -54,9 +54,9 @@ class Options:
     def __post_init__(self):
         one_of("groups", self.groups, ("two", "six"))
         one_of("weighting", self.weighting, ("confidence", "uniform"))
-        for key in ("temperature", "branch_channels"):
-            if getattr(self, key) <= 0:
-                raise InputError(f"{key}: {getattr(self, key)} is not above 0")
+        within(self, "temperature", "branch_channels", above=0)
+        within(self, "branch_weight", "attribute_weight", "margin", at_least=0)
+        within(self, "label_smoothing", at_least=0, below=1)
 
 
 # ---- confidence ----
@@ -179,7 +179,7 @@ def branches_of(groups: str, population: Population, spec: Spec) -> dict[str, di
     classes = population.attributes["relevant"]
     if {name for part in PARTS.values() for name in part} != set(classes):
         raise InputError(
-            f"models.{spec.model}.groups: six are cut from MARS's attributes, which this data has not; two"
+            f"models.{spec.model}: groups: six are cut from MARS's attributes, which this data has not; two"
         )
     parts = {part: {name: classes[name] for name in names} for part, names in PARTS.items()}
     return {"irrelevant": dict(population.attributes["irrelevant"]), **parts}

@@ -17,7 +17,7 @@ from vreid.models.heads import BNNeck
 from vreid.models.method import Labels, Method, Outputs, Population
 from vreid.models.nonlocal_block import NonLocal
 from vreid.models.trunk import build_trunk, head_width
-from vreid.spec import Spec
+from vreid.spec import Spec, within
 
 FRAMES_AT_ONCE = 64  # through the trunk in testing: a long tracklet takes no more memory than so many frames
 
@@ -35,12 +35,11 @@ class Options:
     label_smoothing: float = 0.0
 
     def __post_init__(self):
-        if self.channels < 1:
-            raise InputError(f"channels: {self.channels} is not at least 1")
+        within(self, "channels", at_least=1)
         if not self.dilations or min(self.dilations) < 1:
             raise InputError(f"dilations: {list(self.dilations)} must name at least one, each at least 1")
-        if not 0 <= self.dropout < 1:
-            raise InputError(f"dropout: {self.dropout} is not at least 0 and below 1")
+        within(self, "dropout", "label_smoothing", at_least=0, below=1)
+        within(self, "margin", at_least=0)
 
 
 class DilatedPyramid(nn.Module):

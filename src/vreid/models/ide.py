@@ -17,7 +17,7 @@ from vreid.models import metric_learning
 from vreid.models.heads import BNNeck, Classifier
 from vreid.models.method import Labels, Method, Outputs, Population, Tracklets
 from vreid.models.trunk import build_trunk, frame_maps
-from vreid.spec import Spec, one_of
+from vreid.spec import Spec, one_of, within
 
 METRICS = {"kissme": metric_learning.kissme, "xqda": metric_learning.xqda}
 
@@ -34,6 +34,7 @@ class Options:
     def __post_init__(self):
         one_of("pooling", self.pooling, ("max", "mean"))
         one_of("metric", self.metric, ("euclidean", *METRICS))
+        within(self, "label_smoothing", at_least=0, below=1)
 
 
 class FrameClassifier(nn.Module):

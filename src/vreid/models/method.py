@@ -6,6 +6,17 @@
 4. What stands for a tracklet?         `test_clips`, a name in `clips.TEST_CLIPS`; `pool` makes one feature of their
                                        embeddings, and `finish` what is stored of it
 5. How far apart are two tracklets?    `distance`, a name in `metrics.DISTANCES`, and its `parameters`
+
+What every method is called with, and what is expected of it:
+
+* `network(options, spec, population, trunk_weights)` is called on torch's meta device too, where tensors have no values:
+  before any job (`vreid.outline`), and to count cost. Neither it nor a pass in evaluation may ask for a value there.
+  It raises InputError where settings do not fit together, such as parts that do not divide the feature map.
+* `trunk_weights` is the path of a file, or None where `spec.trunk.weights` says it all; `build_trunk` takes either.
+* The trunk is the network's attribute `trunk`: `training.trunk_rate` is the learning rate of what is in it.
+* In a batch of people or cameras, the clips of one person stand side by side, `training.clips` of them.
+* `labels.attributes` is empty where the training data is not annotated; `need_attributes` refuses such data.
+* `options` checks its ranges in `__post_init__`, with `spec.within` and `spec.one_of`.
 """
 
 import dataclasses
@@ -106,8 +117,8 @@ def load(name: str) -> Method:
     """The METHOD of vreid/models/<name>.py."""
     module = f"vreid.models.{name}"
     if not name.isidentifier() or find_spec(module) is None:
-        raise InputError(f"method {name!r}: there is no file vreid/models/{name}.py")
+        raise InputError(f"there is no method {name!r}: no file src/vreid/models/{name}.py")
     method = getattr(import_module(module), "METHOD", None)
     if not dataclasses.is_dataclass(method):
-        raise InputError(f"method {name!r}: vreid/models/{name}.py defines no METHOD")
+        raise InputError(f"there is no method {name!r}: src/vreid/models/{name}.py defines no METHOD")
     return method

@@ -13,12 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vreid import losses
-from vreid.errors import InputError
 from vreid.models.heads import BNNeck, Classifier
 from vreid.models.method import Labels, Method, Outputs, Population
 from vreid.models.streams import attended_pool
 from vreid.models.trunk import build_trunk, frame_maps
-from vreid.spec import Spec
+from vreid.spec import Spec, within
 
 
 @dataclass(frozen=True)
@@ -31,10 +30,8 @@ class Options:
     label_smoothing: float = 0.0
 
     def __post_init__(self):
-        if self.margin < 0:
-            raise InputError(f"margin: {self.margin} is not at least 0")
-        if not 0 <= self.dropout < 1:
-            raise InputError(f"dropout: {self.dropout} is not at least 0 and below 1")
+        within(self, "margin", at_least=0)
+        within(self, "dropout", "label_smoothing", at_least=0, below=1)
 
 
 class Msml(nn.Module):

@@ -17,7 +17,7 @@ from vreid.models.heads import BNNeck
 from vreid.models.method import Labels, Method, Outputs, Population, need_attributes
 from vreid.models.streams import AttributeStream, SpatialAttention, attended_pool
 from vreid.models.trunk import build_trunk, frame_maps, map_size
-from vreid.spec import Spec, one_of
+from vreid.spec import Spec, one_of, within
 
 GROUPS = ("irrelevant", "relevant")
 STREAMS = ("reid", *GROUPS)  # in the order of concatenation
@@ -46,6 +46,8 @@ class Options:
         _check("losses", self.losses, LOSSES)
         one_of("attribute_vector", self.attribute_vector, ("probabilities", "logits"))
         one_of("attribute_distance", self.attribute_distance, ("cosine", "euclidean"))
+        within(self, "margin", at_least=0)
+        within(self, "label_smoothing", at_least=0, below=1)
         if "aitl" in self.losses and "attributes" not in self.losses:
             raise InputError("losses: aitl needs attributes, whose predictions choose its pairs")
         if "softmax" not in self.losses and "triplet" not in self.losses:

@@ -29,7 +29,7 @@ from vreid.models.nonlocal_block import (
 )
 from vreid.models.streams import attended_pool
 from vreid.models.trunk import build_trunk
-from vreid.spec import Clips, Spec, one_of
+from vreid.spec import Clips, Spec, one_of, within
 
 STAGES = ("layer2", "layer3")  # that end in non-local blocks, and after which frames become fewer
 
@@ -51,8 +51,9 @@ class Options:
     def __post_init__(self):
         one_of("scope", self.scope, ("clip", "pairs"))
         one_of("triplet_distance", self.triplet_distance, losses.DISTANCES)
-        if self.stripes < 1:
-            raise InputError(f"stripes: {self.stripes} is not at least 1")
+        within(self, "stripes", at_least=1)
+        within(self, "margin", at_least=0)
+        within(self, "label_smoothing", at_least=0, below=1)
         if len(self.blocks) != len(STAGES) or min(self.blocks) < 0:
             raise InputError(f"blocks: {list(self.blocks)} must say how many after layer2 and after layer3")
 

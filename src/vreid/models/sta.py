@@ -16,7 +16,7 @@ from vreid.models.heads import BNNeck, Classifier
 from vreid.models.method import Labels, Method, Outputs, Population
 from vreid.models.precision import unrounded
 from vreid.models.trunk import build_trunk, frame_maps, head_width, map_size
-from vreid.spec import Spec, one_of
+from vreid.spec import Spec, one_of, within
 
 TINY = 1e-12  # under a sum that a dead map leaves at zero
 
@@ -50,11 +50,9 @@ class Options:
         one_of("energy", self.energy, ENERGIES)
         one_of("pairs", self.pairs, PAIRS)
         one_of("distance", self.distance, losses.DISTANCES)
-        for key, least in (("parts", 1), ("feature", 1), ("regulariser", 0), ("margin", 0)):
-            if not getattr(self, key) >= least:
-                raise InputError(f"{key}: {getattr(self, key)} is not at least {least}")
-        if not 0 <= self.label_smoothing < 1:
-            raise InputError(f"label_smoothing: {self.label_smoothing} is not at least 0 and below 1")
+        within(self, "parts", "feature", at_least=1)
+        within(self, "regulariser", "margin", at_least=0)
+        within(self, "label_smoothing", at_least=0, below=1)
 
 
 def energy_map(maps: Tensor, kind: str = "l2sq") -> Tensor:

@@ -13,14 +13,13 @@ import numpy as np
 from torch import Tensor, nn
 
 from vreid import losses
-from vreid.errors import InputError
 from vreid.models.heads import BNNeck, Classifier
 from vreid.models.inflate import SCOPES, clip_maps, inflate
 from vreid.models.method import Labels, Method, Outputs, Population
 from vreid.models.precision import unrounded
 from vreid.models.streams import attended_pool
 from vreid.models.trunk import build_trunk, head_width, map_size
-from vreid.spec import Spec, one_of
+from vreid.spec import Spec, one_of, within
 
 
 @dataclass(frozen=True)
@@ -45,11 +44,9 @@ class Options:
         one_of("attention_weights", self.attention_weights, WEIGHTS)
         one_of("inflated", self.inflated, SCOPES)
         one_of("distance", self.distance, losses.DISTANCES)
-        for key, least in (("attention_channels", 1), ("hidden", 1), ("margin", 0)):
-            if not getattr(self, key) >= least:
-                raise InputError(f"{key}: {getattr(self, key)} is not at least {least}")
-        if not 0 <= self.label_smoothing < 1:
-            raise InputError(f"label_smoothing: {self.label_smoothing} is not at least 0 and below 1")
+        within(self, "attention_channels", "hidden", at_least=1)
+        within(self, "margin", at_least=0)
+        within(self, "label_smoothing", at_least=0, below=1)
 
 
 # ---- aggregations: feature maps (B, T, C, h, w) → feature (B, `channels`), weights of frames (B, T) or None -------

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from vreid import losses
-from vreid.errors import InputError
 from vreid.models.method import Labels, Method, Outputs, Population
 from vreid.models.streams import attended_pool
 from vreid.models.trunk import build_trunk, frame_maps
-from vreid.spec import Spec
+from vreid.spec import Spec, within
 
 
 @dataclass(frozen=True)
@@ -25,9 +24,7 @@ class Options:
     width: int = 128  # of the embedding
 
     def __post_init__(self):
-        for key in ("hidden", "width"):
-            if getattr(self, key) < 1:
-                raise InputError(f"{key}: {getattr(self, key)} is not at least 1")
+        within(self, "hidden", "width", at_least=1)
 
 
 class TriNet(nn.Module):

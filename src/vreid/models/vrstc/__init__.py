@@ -17,7 +17,7 @@ from vreid.models.method import Labels, Method, Outputs, Population
 from vreid.models.nonlocal_block import attend_sampled, attended_maps, nonlocal_blocks
 from vreid.models.streams import attended_pool
 from vreid.models.trunk import build_trunk
-from vreid.spec import Spec
+from vreid.spec import Spec, within
 
 STAGES = ("layer2", "layer3")
 
@@ -33,6 +33,8 @@ class Options:
     def __post_init__(self):
         if len(self.blocks) != len(STAGES) or min(self.blocks) < 0:
             raise InputError(f"blocks: {list(self.blocks)} must say how many in layer2 and in layer3")
+        within(self, "margin", at_least=0)
+        within(self, "label_smoothing", at_least=0, below=1)
 
 
 class Vrstc(nn.Module):

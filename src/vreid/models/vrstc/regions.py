@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vreid.errors import InputError
+from vreid.spec import within
 
 
 @dataclass(frozen=True)
@@ -26,14 +27,12 @@ class Options:
     quantile: float = 0.10  # else the threshold is this quantile of the scores (assumed)
 
     def __post_init__(self):
-        if self.regions < 1:
-            raise InputError(f"regions: {self.regions} is not at least 1")
+        within(self, "regions", at_least=1)
         if not 0 <= self.least <= self.quantile <= self.most <= 1:
             raise InputError(
                 f"least, quantile, most: {self.least}, {self.quantile}, {self.most} are no rising shares from 0 to 1"
             )
-        if not -1 <= self.tau <= 1:
-            raise InputError(f"tau: {self.tau} is no cosine, from -1 to 1")
+        within(self, "tau", at_least=-1, at_most=1)  # a cosine
 
 
 def strip_weights(rows: int, regions: int) -> Tensor:
