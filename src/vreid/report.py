@@ -4,6 +4,7 @@
 
     {"title": …,
      "tables": [{"spec": {…}, "stem": "results/tables/table1"}],
+     "usage": {"spec": {…}, "stem": "results/tables/cost"},
      "figures": ["results/figures/fig7"],
      "datasets": [{"name": …, "rendered": true, "index": "….csv.gz", "contact_sheet": "….png"}],
      "claims": "results/claims.csv",
@@ -12,10 +13,10 @@
      "completions": [{"name": …, "from": …, "picture": "….png", "occlusion": "….json", "completion": "….json",
                       "regions": "….json", "dataset": "….json"}]}
 
-A spec is what the table was made from (`tables.make`); its "reference" is the model that the others are compared
-with, if set. A figure is the stem of its files (`figures.drawing`). `title`, `claims`, `trainings` and `completions`
-can be left out; the trainings count in the cost and need not have been tested, and the completions are datasets with
-completed frames.
+A spec is what the table was made from (`tables.make`, `recognition.make`, `usage.make`); its "reference" is the model
+that the others are compared with, if set. A figure is the stem of its files (`figures.drawing`). `title`, `usage`,
+`claims`, `trainings` and `completions` can be left out; the trainings count in the cost and need not have been tested,
+and the completions are datasets with completed frames.
 """
 
 import base64
@@ -31,11 +32,11 @@ import jinja2
 import pandas as pd
 from PIL import Image
 
-from vreid import claims, tables, typeset
+from vreid import claims, recognition, tables, typeset, usage
 from vreid.data.tracklets import SPLITS, read_tracklets
 from vreid.errors import InputError
 from vreid.files import written_whole
-from vreid.results import Result, mean_and_std, read_json, read_provenance, read_results
+from vreid.results import Result, machine, mean_and_std, read_json, read_provenance, read_results
 
 PROTOCOLS = {
     "queries-removed": "No query is in the gallery. AP is the mean precision at the ranks of the matches.",
@@ -91,6 +92,7 @@ def build(manifest: Mapping[str, Any], out: str | Path) -> None:
         anchors=anchors,
         untested=[run for run in trainings if trained(run) not in {trained(r.provenance) for r in results}],
         cost=cost(results, trainings),
+        usage=usage_section(manifest["usage"]) if "usage" in manifest else None,
     )
     with written_whole(out) as aside:
         aside.write_text(page)
@@ -122,22 +124,28 @@ def run_groups(results: Iterable[Result]) -> list[dict[str, Any]]:
 
 def table_section(entry: Mapping[str, Any], results: Sequence[Result]) -> dict[str, Any]:
     spec, stem = entry["spec"], entry["stem"]
-    frame = _read(tables.read, f"{stem}.csv")
+    kind, show = (recognition, recognition.shown) if spec.get("per_attribute") else (tables, typeset.shown)
+    frame = _read(kind.read, f"{stem}.csv")
     known = {(result.model, result.train, result.test) for result in results}
     for who in zip(frame.model, frame.train, frame.test):
         if who not in known:
             raise InputError(f"{stem}.csv: none of the metrics given is of {who}; list them in the manifest")
     return {
-        "number": spec["number"],
-        "title": spec["title"],
-        "labels": typeset.labels(frame),
+        "shown": show(spec, frame),
         "named": dict(zip(frame.model, frame.label)),
-        "groups": typeset.groups(spec, frame),
-        "notes": typeset.notes(spec, frame),
         "reference": spec.get("reference"),
-        "gains": tables.gains(spec, frame, results),
-        "files": {kind: f"{stem}.{kind}" for kind in ("csv", "md", "tex")},
+        "gains": [] if kind is recognition else tables.gains(spec, frame, results),
+        "files": table_files(stem),
     }
+
+
+def usage_section(entry: Mapping[str, Any]) -> dict[str, Any]:
+    frame = _read(usage.read, f"{entry['stem']}.csv")
+    return {"shown": usage.shown(entry["spec"], frame), "files": table_files(entry["stem"])}
+
+
+def table_files(stem: str) -> dict[str, str]:
+    return {kind: f"{stem}.{kind}" for kind in ("csv", "md", "tex")}
 
 
 def figure_section(stem: str) -> dict[str, Any]:
@@ -239,13 +247,6 @@ def cost(results: Sequence[Result], trainings: Sequence[Mapping[str, Any]]) -> d
         "machines": list(dict.fromkeys(map(machine, provenances))),
         "commits": list(dict.fromkeys(map(commit, provenances))),
     }
-
-
-def machine(run: Mapping[str, Any]) -> str:
-    threads = f"{run['threads']} thread{'s' * (run['threads'] != 1)}" if "threads" in run else ""
-    torch = f"torch {run['torch']}" if "torch" in run else ""
-    parts = [run.get("device", ""), run.get("precision", ""), threads, run.get("host_cpu", ""), torch]
-    return ", ".join(part for part in parts if part) or "unknown machine"
 
 
 def commit(run: Mapping[str, Any]) -> str:
