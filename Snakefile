@@ -24,7 +24,7 @@ include: "workflow/rules/report.smk"
 rule all:
     default_target: True
     input:
-        expand("results/tables/{table}.{kind}", table=config["tables"], kind=["csv", "md", "tex"]),
+        expand("results/tables/{table}.{kind}", table=[*config["tables"], "cost"], kind=["csv", "md", "tex"]),
         expand("results/figures/{figure}.{kind}", figure=config["figures"], kind=["svg", "png", "csv"]),
         "results/claims.csv",
         "results/report/index.html",

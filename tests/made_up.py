@@ -80,6 +80,23 @@ def write_scores(root: Path, scores: dict[str, list[float]], **who) -> list[Path
     return [write_metrics(root, *run, **who) for run in runs]
 
 
+def write_benchmark(path: Path, seconds: float, max_rss: float | str = "NA") -> Path:
+    """As Snakemake 9 writes it; NA where the job was over before it was looked at."""
+    head = ["s", "h:m:s", "max_rss", "max_vms", "max_uss", "max_pss", "io_in", "io_out", "mean_load", "cpu_time"]
+    rss = max_rss if isinstance(max_rss, str) else f"{max_rss:.2f}"
+    row = [f"{seconds:.2f}", "0:00:00", rss, *["NA" if rss == "NA" else "1.00"] * 7]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join("\t".join(line) + "\n" for line in (head, row)))
+    return path
+
+
+def write_cost(root: Path, model: str, **cost) -> Path:
+    path = root / "cost" / f"{model}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"model": model, "parameters": 24_790_000, "clip_gmac": 16.21, **cost}))
+    return path
+
+
 def write_history(root: Path, model: str, seed: int, dvdp: list[float], mAP: list[float | None], **who) -> Path:
     record = write_train_json(root, model, seed, **who)
     epochs = range(1, len(dvdp) + 1)

@@ -272,12 +272,6 @@ SYSTEMS = {
 }
 
 
-def test_what_the_budget_takes_back_is_left_to_the_recipe():
-    config = SYSTEMS | {"budget": {**SYSTEMS["budget"], "training": {"epochs": None}}}
-    assert resolve(SYSTEMS, "one", 0).training.epochs == 7
-    assert resolve(config, "one", 0).training.epochs == 90
-
-
 def test_what_a_recipe_says_of_a_method_wins_over_the_budget_and_yields_to_the_entry():
     spec = resolve(SYSTEMS, "one", 0)
     assert (spec.clips.frames, spec.clips.height) == (8, 64)

@@ -6,7 +6,7 @@ import json
 import pandas as pd
 import pytest
 
-from made_up import PUBLISHED, TABLE, write_metrics, write_scores
+from made_up import PUBLISHED, TABLE, write_cost, write_metrics, write_scores
 from vreid import tables, typeset
 from vreid.errors import InputError
 from vreid.published import COLUMNS, read_published
@@ -32,7 +32,7 @@ def test_a_cell_is_the_mean_and_sample_deviation_over_seeds_in_percent(tmp_path)
 def test_one_seed_has_no_spread_and_shows_none(tmp_path):
     frame = made(write_scores(tmp_path, {"baseline": [0.5], "aitl": [0.9]}))
     assert frame.mAP_std.isna().all()
-    text = typeset.markdown(TABLE, frame)
+    text = typeset.markdown(typeset.shown(TABLE, frame))
     row = next(line for line in text.splitlines() if line.startswith("| Baseline + AITL"))
     assert "±" not in row and "**" not in row
 
@@ -48,8 +48,8 @@ def test_one_seed_has_no_spread_and_shows_none(tmp_path):
 def test_bold_needs_a_lead_greater_than_both_deviations_together(tmp_path, baseline, aitl, bold):
     frame = made(write_scores(tmp_path, {"baseline": baseline, "aitl": aitl}))
     assert typeset.leader(frame, "mAP") == ("aitl" if bold else None)
-    assert ("**" in typeset.markdown({**TABLE, "title": ""}, frame).split("\n", 1)[1]) == bold
-    assert (r"\textbf{" in typeset.latex(TABLE, frame)) == bold
+    assert ("**" in typeset.markdown(typeset.shown({**TABLE, "title": ""}, frame)).split("\n", 1)[1]) == bold
+    assert (r"\textbf{" in typeset.latex(typeset.shown(TABLE, frame))) == bold
 
 
 def test_published_values_stand_in_columns_of_their_own(tmp_path):
@@ -239,8 +239,8 @@ def test_names_cannot_break_markdown_or_latex(tmp_path):
     rows = [{"model": "baseline", "label": "a|b & c_d <i>"}, {"model": "aitl"}]
     spec = changed(rows=rows)
     frame = made(write_scores(tmp_path, {"baseline": [0.5], "aitl": [0.5]}), spec)
-    assert r"a\|b &amp; c_d &lt;i>" in typeset.markdown(spec, frame)
-    assert r"a|b \& c\_d <i>" in typeset.latex(spec, frame)
+    assert r"a\|b &amp; c_d &lt;i>" in typeset.markdown(typeset.shown(spec, frame))
+    assert r"a|b \& c\_d <i>" in typeset.latex(typeset.shown(spec, frame))
 
 
 def test_gains_pair_runs_of_the_same_seed(tmp_path):
@@ -249,6 +249,67 @@ def test_gains_pair_runs_of_the_same_seed(tmp_path):
     assert gain["differences"] == pytest.approx([2, 1])
     assert (gain["mean"], gain["std"]) == pytest.approx((1.5, 0.5**0.5))
     assert gain["published"] == pytest.approx(83.5 - 79.4)
+
+
+def printed_in(table):
+    """What config/published.csv has of a table: (row, metric) → value as printed."""
+    published = read_published(PUBLISHED).reset_index()
+    own = published[published.table == table]
+    return dict(zip(zip(own.row, own.metric), own.value))
+
+
+def test_the_published_values_of_the_supplement_are_those_of_their_sources():
+    published = read_published(PUBLISHED)
+    variants = {row: value for (row, metric), value in printed_in("S5").items() if metric == "mAP"}
+    assert variants == {
+        "zheng-euclidean": "40.4",
+        "zheng": "45.6",
+        "zheng-xqda": "47.6",
+        "liu": "82.8",
+        "liu-ste": "81.2",
+        "zhao": "78.2",
+        "fu": "80.8",
+        "fu-t6": "81.0",
+        "fu-t8": "81.2",
+        "chen": "69.4",
+        "gao-pooling": "75.8",
+        "gao-attention": "76.7",
+        "gao-rnn": "73.9",
+        "gao-3d": "70.5",
+    }
+    assert printed_in("S3a") == {("chen-attributes", "accuracy"): "87.01", ("chen-attributes", "F1"): "72.04"}
+    for (table, row, *_), source in published.source.items():
+        if table == "S3a" or row.startswith("zheng-"):
+            assert source.endswith("(recollected, not checked)")
+    assert {published.protocol["S5", f"gao-{name}", "mars", "mars", "R1"] for name in ("pooling", "3d")} == {
+        "queries-removed"
+    }
+
+
+def test_what_the_supplement_takes_from_table_3_and_fig_8_is_the_same_number_there():
+    published = read_published(PUBLISHED)
+    supplement, table3 = printed_in("S5"), printed_in("3")
+    points = {"liu-ste": "ste-nvan-t8", "fu-t6": "sta-t6", "fu-t8": "sta-t8"}
+    quoted = {"arXiv:2006.07597 Table 3": 0, "arXiv:2006.07597 Fig. 8": 0}
+    for (row, metric), value in supplement.items():
+        source = published.source["S5", row, "mars", "mars", metric]
+        if source.endswith("Table 3"):
+            assert value == table3[row, metric]
+        elif source.endswith("Fig. 8"):
+            assert value == printed_in("fig8")[points[row], metric]
+        quoted[source] = quoted.get(source, 0) + 1
+    assert quoted["arXiv:2006.07597 Table 3"] == 10 and quoted["arXiv:2006.07597 Fig. 8"] == 3
+
+
+def test_a_source_that_not_every_row_has_is_named_with_its_rows(tmp_path):
+    rows = [{"model": "zheng-xqda", "label": "XQDA"}, {"model": "fu-t6", "label": "STA"}, {"model": "li", "label": "L"}]
+    spec = changed(published="S5", rows=rows, metrics=["R1", "mAP"])
+    frame = made(write_scores(tmp_path, {"zheng-xqda": [0.5], "fu-t6": [0.6], "li": [0.7]}), spec)
+    assert typeset.published_sources(frame) == [
+        "Zheng et al. 2016 (recollected, not checked) (XQDA)",
+        "arXiv:2006.07597 Fig. 8 (STA)",
+    ]
+    assert frame.R1_published.to_list() == ["65.3", "", ""]
 
 
 def test_the_published_values_are_those_of_the_paper():
@@ -317,16 +378,10 @@ def test_a_run_on_the_column_s_own_data_does_not_stand_in_for_the_completed(with
         made([*with_two_columns, stray], spec)
 
 
-def written_cost(folder, model, **cost):
-    path = folder / f"{model}.json"
-    path.write_text(json.dumps({"model": model, "parameters": 24_790_000, "clip_gmac": 16.21, **cost}))
-    return path
-
-
 def test_costs_stand_at_the_end_of_a_row_and_seconds_beside_the_scores(tmp_path):
     spec = changed(costs=True)
     metrics = write_scores(tmp_path, {"baseline": [0.5, 0.6], "aitl": [0.7, 0.8]})
-    costs = [written_cost(tmp_path, "baseline"), written_cost(tmp_path, "aitl", clip_gmac=20.537)]
+    costs = [write_cost(tmp_path, "baseline"), write_cost(tmp_path, "aitl", clip_gmac=20.537)]
     tables.make(spec, metrics, PUBLISHED, tmp_path / "table", costs)
     frame = tables.read(tmp_path / "table.csv")
     assert frame[["parameters", "GMAC", "seconds_mean"]].to_numpy().tolist() == [[24.79, 16.21, 60], [24.79, 20.54, 60]]
@@ -338,7 +393,7 @@ def test_costs_stand_at_the_end_of_a_row_and_seconds_beside_the_scores(tmp_path)
 def test_a_missing_or_torn_cost_is_named(tmp_path):
     metrics = write_scores(tmp_path, {"baseline": [0.5], "aitl": [0.7]})
     with pytest.raises(InputError, match="no cost of the model 'aitl'"):
-        tables.make(changed(costs=True), metrics, PUBLISHED, tmp_path / "t", [written_cost(tmp_path, "baseline")])
+        tables.make(changed(costs=True), metrics, PUBLISHED, tmp_path / "t", [write_cost(tmp_path, "baseline")])
     torn = tmp_path / "torn.json"
     torn.write_text('{"model": "aitl"}')
     with pytest.raises(InputError, match=r"torn\.json: the key 'parameters' is missing"):

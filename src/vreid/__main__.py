@@ -215,10 +215,20 @@ def cost(a: argparse.Namespace) -> None:
 
 
 def table(a: argparse.Namespace) -> None:
-    """Means over seeds beside the published values: CSV, Markdown, LaTeX."""
-    from vreid.tables import make
+    """Means over seeds beside the published values, or by attribute: CSV, Markdown, LaTeX."""
+    from vreid import recognition, tables
 
-    make(a.spec, a.metrics, a.published, a.out, a.costs)
+    if a.spec.get("per_attribute"):
+        recognition.make(a.spec, a.metrics, a.out)
+    else:
+        tables.make(a.spec, a.metrics, a.published, a.out, a.costs)
+
+
+def usage(a: argparse.Namespace) -> None:
+    """Table of what every run took: CSV, Markdown, LaTeX."""
+    from vreid.usage import make
+
+    make(a.spec, a.runs, a.costs, a.out)
 
 
 def curves(a: argparse.Namespace) -> None:
@@ -394,6 +404,12 @@ VERBS: dict[Callable[[argparse.Namespace], None], list[Option]] = {
         ("--metrics", {"type": Path, "nargs": "+", "required": True, "help": "metrics.json of every run"}),
         ("--published", {"type": Path, "required": True, "help": "published values (CSV)"}),
         ("--costs", {"type": Path, "nargs": "*", "default": [], "help": "cost of each model (JSON)"}),
+        STEM,
+    ],
+    usage: [
+        ("--spec", {"type": data, "required": True, "help": "number, title and labels of models (JSON)"}),
+        ("--runs", {"type": data, "required": True, "help": "record and benchmarks of every run (JSON)"}),
+        ("--costs", {"type": Path, "nargs": "+", "required": True, "help": "cost of each model (JSON)"}),
         STEM,
     ],
     curves: [

@@ -4,6 +4,7 @@
 
     {"title": …,
      "tables": [{"spec": {…}, "stem": "results/tables/table1"}],
+     "usage": {"spec": {…}, "stem": "results/tables/cost"},
      "figures": ["results/figures/fig7"],
      "datasets": [{"name": …, "rendered": true, "index": "….csv.gz", "contact_sheet": "….png"}],
      "claims": "results/claims.csv",
@@ -12,16 +13,17 @@
      "completions": [{"name": …, "from": …, "picture": "….png", "occlusion": "….json", "completion": "….json",
                       "regions": "….json", "dataset": "….json"}]}
 
-A spec is what the table was made from (`tables.make`); its "reference" is the model that the others are compared
-with, if set. A figure is the stem of its files (`figures.drawing`). `title`, `claims`, `trainings` and `completions`
-can be left out; the trainings count in the cost and need not have been tested, and the completions are datasets with
-completed frames.
+A spec is what the table was made from (`tables.make`, `recognition.make`, `usage.make`); its "reference" is the model
+that the others are compared with, if set. A figure is the stem of its files (`figures.drawing`). `title`, `usage`,
+`claims`, `trainings` and `completions` can be left out; the trainings count in the cost and need not have been tested,
+and the completions are datasets with completed frames.
 """
 
 import base64
 import io
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,11 +33,11 @@ import jinja2
 import pandas as pd
 from PIL import Image
 
-from vreid import claims, tables, typeset
+from vreid import claims, recognition, tables, typeset, usage
 from vreid.data.tracklets import SPLITS, read_tracklets
 from vreid.errors import InputError
 from vreid.files import written_whole
-from vreid.results import Result, mean_and_std, read_json, read_provenance, read_results
+from vreid.results import Result, machine, mean_and_std, read_json, read_provenance, read_results
 
 PROTOCOLS = {
     "queries-removed": "No query is in the gallery. AP is the mean precision at the ranks of the matches.",
@@ -94,6 +96,7 @@ def build(manifest: Mapping[str, Any], out: str | Path) -> None:
         anchors=anchors,
         untested=[run for run in trainings if trained(run) not in {trained(r.provenance) for r in results}],
         cost=cost(results, trainings),
+        usage=usage_section(manifest["usage"]) if "usage" in manifest else None,
     )
     with written_whole(out) as aside:
         aside.write_text(page)
@@ -125,23 +128,32 @@ def run_groups(results: Iterable[Result]) -> list[dict[str, Any]]:
 
 def table_section(entry: Mapping[str, Any], results: Sequence[Result]) -> dict[str, Any]:
     spec, stem = entry["spec"], entry["stem"]
-    frame = _read(tables.read, f"{stem}.csv")
+    kind, show = (recognition, recognition.shown) if spec.get("per_attribute") else (tables, typeset.shown)
+    frame = _read(kind.read, f"{stem}.csv")
     known = {(result.model, result.train, result.test) for result in results}
     for who in zip(frame.model, frame.train, frame.test):
         if who not in known:
             raise InputError(f"{stem}.csv: none of the metrics given is of {who}; list them in the manifest")
+    return {
+        **shown_section(show(spec, frame), stem),
+        "several_protocols": kind is not recognition and typeset.several_protocols(frame),
+        "named": dict(zip(frame.model, frame.label)),
+        "reference": spec.get("reference"),
+        "gains": [] if kind is recognition else tables.gains(spec, frame, results),
+    }
+
+
+def usage_section(entry: Mapping[str, Any]) -> dict[str, Any]:
+    frame = _read(usage.read, f"{entry['stem']}.csv")
+    return shown_section(usage.shown(entry["spec"], frame), entry["stem"])
+
+
+def shown_section(shown: typeset.Shown, stem: str) -> dict[str, Any]:
+    """A table, its files, and what of them can be copied; the page says the rule of bold numbers once."""
     files = {kind: f"{stem}.{kind}" for kind in ("csv", "md", "tex")}
     return {
-        "number": spec["number"],
-        "title": spec["title"],
-        "supplement": typeset.in_supplement(spec["number"]),
-        "labels": typeset.labels(frame),
-        "named": dict(zip(frame.model, frame.label)),
-        "groups": typeset.groups(spec, frame),
-        "notes": [note for note in typeset.notes(spec, frame) if note != typeset.BOLD_RULE],  # the page says it once
-        "several_protocols": typeset.several_protocols(frame),
-        "reference": spec.get("reference"),
-        "gains": tables.gains(spec, frame, results),
+        "shown": replace(shown, notes=[note for note in shown.notes if note != typeset.BOLD_RULE]),
+        "supplement": typeset.in_supplement(shown.number),
         "files": files,
         "sources": {kind: _read(lambda path: Path(path).read_text(), files[kind]) for kind in ("tex", "md")},
     }
@@ -247,13 +259,6 @@ def cost(results: Sequence[Result], trainings: Sequence[Mapping[str, Any]]) -> d
         "machines": list(dict.fromkeys(map(machine, provenances))),
         "commits": list(dict.fromkeys(map(commit, provenances))),
     }
-
-
-def machine(run: Mapping[str, Any]) -> str:
-    threads = f"{run['threads']} thread{'s' * (run['threads'] != 1)}" if "threads" in run else ""
-    torch = f"torch {run['torch']}" if "torch" in run else ""
-    parts = [run.get("device", ""), run.get("precision", ""), threads, run.get("host_cpu", ""), torch]
-    return ", ".join(part for part in parts if part) or "unknown machine"
 
 
 def commit(run: Mapping[str, Any]) -> str:

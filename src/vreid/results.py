@@ -29,6 +29,7 @@ class Result:
     headline: str  # the protocol whose numbers go into tables
     protocols: Mapping[str, Mapping[str, float]]  # fractions
     recognition: Mapping[str, float]  # mean accuracy and F1 over the attributes that are recognised; may be empty
+    attributes: Mapping[str, Mapping[str, Mapping[str, float]]]  # group → attribute → its own; may be empty
     provenance: Mapping[str, Any]
 
     @property
@@ -98,6 +99,7 @@ def _read_result(path: Path) -> Result:
             headline=content["headline"],
             protocols=content["protocols"],
             recognition=content.get("recognition", {}),
+            attributes=content.get("attributes", {}),
             provenance=provenance,
         )
         scores = dict(result.scores)
@@ -149,6 +151,14 @@ def read_cost(path: str | Path) -> Mapping[str, Any]:
         if not isinstance(cost, dict) or key not in cost:
             raise InputError(f"{path}: the key {key!r} is missing; count the model's cost again")
     return cost
+
+
+def machine(run: Mapping[str, Any]) -> str:
+    """The machine of a run's record, in words."""
+    threads = f"{run['threads']} thread{'s' * (run['threads'] != 1)}" if "threads" in run else ""
+    torch = f"torch {run['torch']}" if "torch" in run else ""
+    parts = [run.get("device", ""), run.get("precision", ""), threads, run.get("host_cpu", ""), torch]
+    return ", ".join(part for part in parts if part) or "unknown machine"
 
 
 def mean_and_std(values: Iterable[float]) -> tuple[float, float]:

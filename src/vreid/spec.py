@@ -216,7 +216,7 @@ def resolve(config: Mapping[str, Any], model: str, seed: int) -> Spec:
     the recipe's sections (`trunk`, `clips`, `augment`, `training`), the budget's, what the recipe says of the method
     under the method's name, and the model's entry. An entry holds `method`, `recipe`, sections, and the method's
     options beside them; what a recipe says of a method has that form, too. An entry with `trained_as` takes what it
-    does not say from the entry of that name. A setting that is None says nothing: so an overlay takes one back.
+    does not say from the entry of that name.
     """
     entry = _entry(config["models"], model)
     method = entry.pop("method", "multitask")
@@ -257,4 +257,4 @@ def _entry(models: Mapping[str, Any], model: str) -> dict[str, Any]:
 
 
 def _merged(*mappings: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for mapping in mappings for key, value in mapping.items() if value is not None}
+    return {key: value for mapping in mappings for key, value in mapping.items()}

@@ -17,17 +17,17 @@ be there; by default every row must have all the seeds that any row has.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 
+from vreid import typeset
 from vreid.errors import InputError
-from vreid.files import written_whole
 from vreid.published import read_published
 from vreid.results import Result, mean_and_std, read_cost, read_results
-from vreid.typeset import columns, latex, markdown
+from vreid.typeset import columns
 
 Spec = Mapping[str, Any]
 
@@ -67,10 +67,7 @@ def make(
 ) -> None:
     """Write `out_stem`.csv, .md and .tex from metrics.json files, the CSV of published values, and costs of models."""
     frame = tabulate(spec, read_results(metrics), read_published(published), [read_cost(path) for path in costs])
-    texts = {".csv": frame.to_csv(index=False), ".md": markdown(spec, frame), ".tex": latex(spec, frame)}
-    for suffix, text in texts.items():
-        with written_whole(f"{out_stem}{suffix}") as aside:
-            aside.write_text(text)
+    typeset.write(typeset.shown(spec, frame), frame, out_stem)
 
 
 def read(path: str | Path) -> pd.DataFrame:
@@ -94,18 +91,23 @@ def tabulate(
     on another dataset, in percent of what the same runs score on their own.
     Raises InputError for a run that is missing, or does not belong in this table.
     """
-    _check_belonging(spec, results)
-    everyone = sorted({result.seed for result in results})
     known = {cost["model"]: cost for cost in costs}
     rows = []
-    for place in places(spec):
-        seeds = place.row.get("seeds", spec.get("seeds", everyone))
-        runs = _runs(spec, place, seeds, results)
+    for place, runs in measured(spec, results):
         beside = _beside(spec, place.row, place.column, published)
         cost = _cost(spec, place.row["model"], runs, known) if spec.get("costs") else {}
         lost = _decline(spec, place, runs, results) if "decline" in spec else {}
         rows.append(_identity(spec, place, runs) | _means(spec, place, runs) | lost | cost | beside)
     return pd.DataFrame(rows)
+
+
+def measured(spec: Spec, results: Sequence[Result]) -> Iterator[tuple[Place, list[Result]]]:
+    """Each cell of a table and the runs behind it, one of each seed; InputError as in `tabulate`."""
+    _check_belonging(spec, results)
+    everyone = sorted({result.seed for result in results})
+    for place in places(spec):
+        seeds = place.row.get("seeds", spec.get("seeds", everyone))
+        yield place, _runs(spec, place, seeds, results)
 
 
 def _cost(spec: Spec, model: str, runs: Sequence[Result], known: Mapping[str, Mapping]) -> dict[str, float]:

@@ -1,14 +1,17 @@
-"""How a table is shown: groups of columns, cells and notes, and from these Markdown and LaTeX.
+"""How a table is shown: labels, groups of columns, cells and notes, and from these Markdown and LaTeX.
 
 Our numbers and the published ones never share a group, and every group's title says what was measured.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from tabulate import tabulate
+
+from vreid.files import written_whole
 
 BLANK = "—"
 COST = "cost with ResNet-50 at 256×128"
@@ -45,6 +48,31 @@ class Group:
 def in_supplement(number: str | int) -> bool:
     """Whether the table or figure of this number is one of the supplement's: S1, S2, …"""
     return str(number).startswith("S")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A table as it is shown, whatever it is of."""
+
+    number: int | str
+    title: str
+    head: str  # what its rows are
+    labels: list[str]  # of the rows, top to bottom
+    groups: list[Group]
+    notes: list[str]
+
+
+def shown(spec: Mapping[str, Any], frame: pd.DataFrame) -> Shown:
+    """A table of scores, from a frame made by `tables.tabulate`."""
+    return Shown(spec["number"], spec["title"], "Model", labels(frame), groups(spec, frame), notes(spec, frame))
+
+
+def write(table: Shown, frame: pd.DataFrame, out_stem: str | Path) -> None:
+    """Write `out_stem`.csv, which is the frame, and .md and .tex, which are the table."""
+    texts = {".csv": frame.to_csv(index=False), ".md": markdown(table), ".tex": latex(table)}
+    for suffix, text in texts.items():
+        with written_whole(f"{out_stem}{suffix}") as aside:
+            aside.write_text(text)
 
 
 def labels(frame: pd.DataFrame) -> list[str]:
@@ -108,15 +136,7 @@ def notes(spec: Mapping[str, Any], frame: pd.DataFrame) -> list[str]:
     """What a reader must know to read the table; every fact in it is taken from the frame."""
     said = []
     for _, part in columns(frame):
-        first = part.iloc[0]
-        spread = (
-            "mean ± sample standard deviation over the seeds" if part.num_seeds.max() > 1 else "one seed, so no spread"
-        )
-        kind = "rendered pictures" if first.rendered else "measured here"
-        said.append(
-            f"{pair(first.column_train, first.column_test)} ({kind}): {spread}, in percent; protocol {first.protocol}, "
-            f"{recipes(part)}, seeds {listed(part.seeds)}."
-        )
+        said.append(how_measured(part, f"protocol {part.protocol.iloc[0]}, "))
         for row in part[(part.train != part.column_train) | (part.test != part.column_test)].itertuples():
             said.append(f"{row.label} is trained and tested on {pair(row.train, row.test)}.")
         said += above_the_floor(spec, part)
@@ -127,9 +147,31 @@ def notes(spec: Mapping[str, Any], frame: pd.DataFrame) -> list[str]:
         )
     if "GMAC" in frame:
         said.append(f"{COST}: counted, not timed; a GMAC is 10⁹ multiply-adds of one test clip.")
-    if sources := sorted({source for text in frame.published_source for source in text.split("; ") if source}):
+    if sources := published_sources(frame):
         said.append(f"Published: as printed in {'; '.join(sources)}; {BLANK} where not printed or not legible.")
     return [*said, BOLD_RULE]
+
+
+def how_measured(part: pd.DataFrame, protocol: str = "") -> str:
+    """What holds for all of a table's numbers of ours in one column."""
+    first = part.iloc[0]
+    spread = "mean ± sample standard deviation over the seeds" if part.num_seeds.max() > 1 else "one seed, so no spread"
+    kind = "rendered pictures" if first.rendered else "measured here"
+    return (
+        f"{pair(first.column_train, first.column_test)} ({kind}): {spread}, in percent; {protocol}{recipes(part)}, "
+        f"seeds {listed(part.seeds)}."
+    )
+
+
+def published_sources(frame: pd.DataFrame) -> list[str]:
+    """Where published values stand; a source that not every row with such values has is followed by its rows."""
+    rows = frame[frame.published_source != ""].drop_duplicates(["label", "published_source"])
+    whose: dict[str, list[str]] = {}
+    for label, sources in zip(rows.label, rows.published_source):
+        for source in sources.split("; "):
+            whose.setdefault(source, []).append(label)
+    everyone = set(rows.label)
+    return [s if set(whose[s]) == everyone else f"{s} ({', '.join(dict.fromkeys(whose[s]))})" for s in sorted(whose)]
 
 
 def above_the_floor(spec: Mapping[str, Any], part: pd.DataFrame) -> list[str]:
@@ -160,41 +202,39 @@ def listed(texts: pd.Series) -> str:
     return " or ".join(dict.fromkeys(text.replace(" ", ", ") for text in texts))
 
 
-def markdown(spec: Mapping[str, Any], frame: pd.DataFrame) -> str:
-    across = groups(spec, frame)
-    heads = ["Model", *(f"{head} {group.title}" for group in across for head in group.heads)]
+def markdown(shown: Shown) -> str:
+    heads = [shown.head, *(f"{head} {group.title}" for group in shown.groups for head in group.heads)]
     lines = []
-    for index, label in enumerate(labels(frame)):
-        lines.append([label, *(_in_markdown(cell) for group in across for cell in group.rows[index])])
+    for index, label in enumerate(shown.labels):
+        lines.append([label, *(_in_markdown(cell) for group in shown.groups for cell in group.rows[index])])
     cells = [[_escape_markdown(text) for text in line] for line in lines]
     align = ["left", *["right"] * (len(heads) - 1)]
     table = tabulate(cells, map(_escape_markdown, heads), "pipe", colalign=align, disable_numparse=True)
-    said = "\n".join(f"- {_escape_markdown(note)}" for note in notes(spec, frame))
-    return f"**Table {spec['number']}. {_escape_markdown(spec['title'])}**\n\n{table}\n\n{said}\n"
+    said = "\n".join(f"- {_escape_markdown(note)}" for note in shown.notes)
+    return f"**Table {shown.number}. {_escape_markdown(shown.title)}**\n\n{table}\n\n{said}\n"
 
 
-def latex(spec: Mapping[str, Any], frame: pd.DataFrame) -> str:
+def latex(shown: Shown) -> str:
     """A `table` environment; needs \\usepackage{booktabs}."""
-    across = groups(spec, frame)
     titles, rules, start = [""], [], 2
-    for group in across:
+    for group in shown.groups:
         end = start + len(group.heads) - 1
         titles.append(rf"\multicolumn{{{len(group.heads)}}}{{c}}{{{_escape_latex(group.title)}}}")
         rules.append(rf"\cmidrule(lr){{{start}-{end}}}")
         start = end + 1
     body = [
-        [_escape_latex(label), *(_in_latex(cell) for group in across for cell in group.rows[index])]
-        for index, label in enumerate(labels(frame))
+        [_escape_latex(label), *(_in_latex(cell) for group in shown.groups for cell in group.rows[index])]
+        for index, label in enumerate(shown.labels)
     ]
-    heads = ["Model", *(_escape_latex(head) for group in across for head in group.heads)]
+    heads = [shown.head, *(_escape_latex(head) for group in shown.groups for head in group.heads)]
     return "\n".join(
         [
             r"% needs \usepackage{booktabs}",
             r"\begin{table}",
             r"\centering",
-            rf"\caption{{{_escape_latex(spec['title'])}. {_escape_latex(' '.join(notes(spec, frame)))}}}",
-            rf"\label{{tab:table{spec['number']}}}",
-            rf"\begin{{tabular}}{{l{''.join(' ' + 'r' * len(group.heads) for group in across)}}}",
+            rf"\caption{{{_escape_latex(shown.title)}. {_escape_latex(' '.join(shown.notes))}}}",
+            rf"\label{{tab:table{shown.number}}}",
+            rf"\begin{{tabular}}{{l{''.join(' ' + 'r' * len(group.heads) for group in shown.groups)}}}",
             r"\toprule",
             " & ".join(titles) + r" \\",
             " ".join(rules),
@@ -213,15 +253,20 @@ def _measured(row: Any, metrics: tuple[str, ...], best: Mapping[str, str | None]
     run = (row.model, row.train, row.test)
     cells = [Cell(str(row.num_seeds), run=run)]
     for metric in metrics:
-        mean, std = getattr(row, f"{metric}_mean"), getattr(row, f"{metric}_std")
-        spread = "" if pd.isna(std) else f"{std:.1f}"
-        cells.append(Cell(f"{mean:.1f}", spread, best[metric] == row.model, run))
+        cells.append(averaged(row, metric, run, best=best[metric] == row.model))
     if hasattr(row, "decline_mean") and row.train != row.test:
-        spread = "" if pd.isna(row.decline_std) else f"{row.decline_std:.1f}"
-        cells.append(Cell(f"{row.decline_mean:.1f}", spread, run=run))
+        cells.append(averaged(row, "decline", run))
     if hasattr(row, "seconds_mean"):
         cells.append(Cell(f"{row.seconds_mean:.0f}", run=run))
     return tuple(cells)
+
+
+def averaged(row: Any, name: str, run: tuple[str, str, str], digits: int = 1, best: bool = False) -> Cell:
+    """The mean `name`_mean of a frame's row and its deviation `name`_std, blank where they are NaN."""
+    mean, std = getattr(row, f"{name}_mean"), getattr(row, f"{name}_std")
+    if pd.isna(mean):
+        return Cell(BLANK)
+    return Cell(f"{mean:.{digits}f}", "" if pd.isna(std) else f"{std:.{digits}f}", best, run)
 
 
 def _in_markdown(cell: Cell) -> str:
@@ -248,5 +293,6 @@ def _escape_latex(text: str) -> str:
         "—": "---",
         "×": r"$\times$",
         "⁹": r"\textsuperscript{9}",
+        "†": r"$\dagger$",
     }
     return "".join(special.get(character, character) for character in text)

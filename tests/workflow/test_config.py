@@ -130,6 +130,59 @@ def test_every_model_resolves_to_a_spec_that_its_method_accepts(overlays, recipe
         method.load(run.method).settings(run)
 
 
+def flat(value, at: str = "") -> dict:
+    """The settings of a spec by their place; those of its method with their defaults."""
+    if not isinstance(value, dict):
+        return {at: value}
+    return {place: leaf for key, part in value.items() for place, leaf in flat(part, f"{at}.{key}".strip(".")).items()}
+
+
+def settings_of(config: dict, model: str) -> dict:
+    run = spec.resolve(config, model, seed=0)
+    known = {**dataclasses.asdict(run), "options": dataclasses.asdict(method.load(run.method).settings(run))}
+    return flat({key: value for key, value in known.items() if key not in ("model", "recipe")})
+
+
+def differences(one: dict, other: dict) -> dict:
+    assert one.keys() == other.keys()
+    return {place: value for place, value in other.items() if value != one[place]}
+
+
+@pytest.mark.parametrize("overlays", [(), (PAPER,), (PAPER, "config/duke.yaml")])
+@pytest.mark.parametrize("recipe", ["paper", "released"])
+def test_table_s2_goes_from_paper_to_released_one_switch_a_row(overlays, recipe):
+    config = configuration(*overlays) | {"recipe": recipe}
+    table = config["tables"]["recipes"]
+    first, *switches, last = [row["model"] for row in table["rows"]]
+    assert table["reference"] == first and table["seeds"] == [0]
+    assert [spec.resolve(config, model, 0).recipe for model in (first, last)] == ["paper", "released"]
+    paper = settings_of(config, first)
+    missing = differences(paper, settings_of(config, last))
+    for model in switches:
+        ((place, value),) = differences(paper, settings_of(config, model)).items()
+        assert missing.pop(place) == value, f"{model} is not the released {place}"
+    assert not missing, "switches without a row"
+
+
+@pytest.mark.parametrize("recipe", ["paper", "released"])
+def test_the_ends_of_table_s2_are_the_proposed_model_under_either_recipe(recipe):
+    config = configuration() | {"recipe": recipe}
+    assert settings_of(config, "asta+aitl") == settings_of(config, f"asta+aitl-{recipe}")
+
+
+def test_the_recipes_differ_in_nothing_that_the_budget_hides():
+    """Else a difference would be without effect, and without a row in Table S2."""
+    recipes, budget = flat({k: CONFIG["recipes"][k] for k in ("paper", "released")}), flat(CONFIG["budget"])
+    places = {place.split(".", 1)[1] for place in recipes}
+    differing = {p for p in places if recipes.get(f"paper.{p}") != recipes.get(f"released.{p}")}
+    assert differing and not differing & budget.keys()
+
+
+@pytest.mark.parametrize("name", ["cost", "Cost", "table 1"])
+def test_a_table_cannot_be_called_what_its_files_could_not(name):
+    assert fault(CONFIG | {"tables": {name: CONFIG["tables"]["table1"]}})
+
+
 # They read the order of frames: convolution or recurrence over time, snippets, one frame of each chunk of a tracklet.
 IN_ORDER = {"gltr", "case", "temporal", "nvan", "disentangling", "attribute_recognition"}
 

@@ -6,7 +6,7 @@ import os
 import pytest
 import yaml
 
-REPORTING = {"table table1", "curves", "claims", "report"}
+REPORTING = {"table table1", "usage", "curves", "claims", "report"}
 
 
 def jobs_of(model: str, seed: int) -> set[str]:
@@ -58,7 +58,7 @@ def test_comments_and_the_order_of_keys_in_the_configuration_rerun_nothing(check
 
 def test_a_hyper_parameter_of_one_model_reruns_that_model_alone(checkout):
     checkout.edit("tests/workflow/tiny.yaml", "models:\n", "models:\n  aitl: {margin: 0.2}\n")
-    assert checkout.plan() == jobs_of("aitl", 0) | jobs_of("aitl", 1) | REPORTING | {"retrieval"}
+    assert checkout.plan() == jobs_of("aitl", 0) | jobs_of("aitl", 1) | REPORTING | {"retrieval", "cost aitl"}
 
 
 def test_a_new_seed_runs_that_seed_alone(checkout):
@@ -68,13 +68,13 @@ def test_a_new_seed_runs_that_seed_alone(checkout):
 
 def test_a_row_less_reruns_no_training(checkout):
     checkout.edit("tests/workflow/tiny.yaml", "      - {model: aitl, label: Baseline + AITL}\n", "")
-    assert checkout.plan() == {"table table1", "claims", "report"}
+    assert checkout.plan() == {"table table1", "usage", "claims", "report"}
 
 
 def test_another_loss_function_retrains_every_model_but_renders_and_indexes_nothing(checkout):
     with (checkout.root / "src/vreid/losses.py").open("a") as file:
         file.write("\nCHANGED = True\n")
-    told = {"cost baseline", "cost_figure", "retrieval"}
+    told = {"cost baseline", "cost aitl", "cost trunk", "cost_figure", "retrieval"}
     assert checkout.plan() == without(RUNS, "freeze") | TRUNK | REPORTING | told
 
 
@@ -82,6 +82,13 @@ def test_another_typesetting_of_tables_remakes_tables_and_report(checkout):
     with (checkout.root / "src/vreid/tables.py").open("a") as file:
         file.write("\nCHANGED = True\n")
     assert checkout.plan() == {"table table1", "report"}
+
+
+def test_another_table_of_what_runs_took_remakes_it_and_the_report_alone(checkout):
+    with (checkout.root / "src/vreid/usage.py").open("a") as file:
+        file.write("\nCHANGED = True\n")
+    checkout.edit("config/config.yaml", "title: What every run took", "title: What runs took")
+    assert checkout.plan() == {"usage", "report"}
 
 
 def test_another_world_is_rendered_and_what_is_trained_on_it_is_trained_again(checkout):

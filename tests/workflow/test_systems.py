@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from vreid import tables
+from vreid import recognition, tables, usage
+from vreid.data.attributes import IRRELEVANT, QUALITY, RELEVANT_MARS
 from vreid.spec import resolve
 
 CONFIG, OVERLAY = (
@@ -82,6 +83,27 @@ def test_every_row_of_a_table_is_measured(systems, table):
         assert frame.parameters.min() > 20 and frame.GMAC.min() > 8 and frame.seconds_mean.min() >= 0
 
 
+def test_what_every_run_took_is_that_of_its_own_jobs(systems):
+    frame = usage.read(systems.root / "results/tables/cost.csv").set_index("model")
+    assert set(frame.index) >= MODELS | {"trunk"}
+    assert frame.parameters.min() > 20 and (frame.GMAC.drop("trunk") > 8).all()
+    borrowed = sorted(MODELS - set(TRAINED))
+    assert frame.training_seconds_mean[borrowed].isna().all() and (frame.training_seconds_mean[TRAINED] > 0).all()
+    assert (frame.embedding_seconds_mean.drop("trunk") > 0).all() and not frame.test["trunk"]
+    assert (frame.resumed == "").all()
+
+
+def test_each_attribute_has_a_row_and_quality_is_not_recognised_by_all(systems):
+    frame = recognition.read(systems.root / "results/tables/attributes.csv")
+    of = {model: set(part.attribute) for model, part in frame.groupby("model")}
+    assert of["zhao"] == of["asta+aitl"] == {*IRRELEVANT, *RELEVANT_MARS}
+    assert of["chen-attributes"] == of["zhao"] - set(QUALITY)
+    assert set(frame.attribute[frame.quality]) == set(QUALITY)
+    means = tables.read(systems.root / "results/tables/recognition.csv").set_index("model")
+    own = frame[(frame.model == "asta+aitl") & ~frame.quality]
+    assert math.isclose(own.F1_mean.mean(), means.F1_mean["asta+aitl"], rel_tol=1e-6)
+
+
 @pytest.mark.parametrize("model", TRAINED)
 def test_every_system_leaves_a_history_with_its_terms_dvdp_and_accuracy(systems, model):
     history = pd.read_csv(run_of(systems, model) / "history.csv")
@@ -141,6 +163,6 @@ def test_a_twelfth_system_is_one_file_and_one_entry(checkout):
     checkout.overlay = f"{checkout.overlay} new.yaml"
     jobs = {f"{rule} synth-mars new {seed}" for rule in ("freeze", "train") for seed in (0, 1)}
     jobs |= {f"{rule} synth-mars new {seed} synth-mars" for rule in ("embed", "score") for seed in (0, 1)}
-    assert checkout.plan() == jobs | {"table table1", "report"}
+    assert checkout.plan() == jobs | {"cost new", "table table1", "usage", "report"}
     checkout.snakemake("--cores", "all", "results/tables/table1.csv")
     assert set(tables.read(checkout.root / "results/tables/table1.csv").model) == {"baseline", "aitl", "new"}

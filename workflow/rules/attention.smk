@@ -11,6 +11,8 @@ rule attend:
         f"{RUN}/{{dataset}}/attention.npz",
     log:
         f"logs/attend/{RUN_LOG}/{{dataset}}.log",
+    benchmark:
+        f"results/benchmarks/attend/{RUN_LOG}/{{dataset}}.tsv"
     priority: -1  # only the report waits for it
     conda:
         "../envs/vreid.yaml"
@@ -38,6 +40,8 @@ rule cells:
         f"{RUN}/{{dataset}}/cells.npz",
     log:
         f"logs/cells/{RUN_LOG}/{{dataset}}.log",
+    benchmark:
+        f"results/benchmarks/cells/{RUN_LOG}/{{dataset}}.tsv"
     wildcard_constraints:
         dataset=any_of(name for name in DATASETS if "render" in DATASETS[name]),
     priority: -1  # only the report waits for it
@@ -85,6 +89,8 @@ rule premise:
         "results/premise/{train}-{model}-{dataset}.json",
     log:
         "logs/premise/{train}-{model}-{dataset}.log",
+    benchmark:
+        "results/benchmarks/premise/{train}-{model}-{dataset}.tsv"
     localrule: True
     conda:
         "../envs/vreid.yaml"

@@ -121,6 +121,8 @@ rule truth:
         f"{COMPLETION}/truth.csv.gz",
     log:
         "logs/completion/{dataset}/truth.log",
+    benchmark:
+        "results/benchmarks/completion/{dataset}/truth.tsv"
     wildcard_constraints:
         dataset=any_of(name for name in COMPLETED if is_rendered(name)),
     priority: -1  # only the report waits for it
@@ -144,6 +146,8 @@ rule occlusion:
         f"{COMPLETION}/occlusion.json",
     log:
         "logs/completion/{dataset}/occlusion.log",
+    benchmark:
+        "results/benchmarks/completion/{dataset}/occlusion.tsv"
     wildcard_constraints:
         dataset=any_of(COMPLETED),
     priority: -1  # only the report waits for it
@@ -169,6 +173,8 @@ rule before_after:
         "results/figures/completed-{dataset}.png",
     log:
         "logs/figures/completed-{dataset}.log",
+    benchmark:
+        "results/benchmarks/completion/{dataset}/picture.tsv"
     wildcard_constraints:
         dataset=any_of(COMPLETED),
     priority: -1  # only the report waits for it

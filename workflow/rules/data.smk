@@ -29,6 +29,8 @@ rule index:
         "results/index/{dataset}/tracklets.csv.gz",
     log:
         "logs/index/{dataset}.log",
+    benchmark:
+        "results/benchmarks/index/{dataset}.tsv"
     conda:
         "../envs/vreid.yaml"
     params:
@@ -49,6 +51,8 @@ rule annotate:
         "results/index/{dataset}/annotated.csv.gz",
     log:
         "logs/annotate/{dataset}.log",
+    benchmark:
+        "results/benchmarks/annotate/{dataset}.tsv"
     conda:
         "../envs/vreid.yaml"
     params:

@@ -41,6 +41,8 @@ rule cost:
         "results/cost/{model}.json",
     log:
         "logs/cost/{model}.log",
+    benchmark:
+        "results/benchmarks/cost/{model}.tsv"
     localrule: True
     conda:
         "../envs/vreid.yaml"
@@ -62,6 +64,8 @@ rule score:
         per_query=f"{RUN}/{{dataset}}/per_query.csv.gz",
     log:
         f"logs/score/{RUN_LOG}/{{dataset}}.log",
+    benchmark:
+        f"results/benchmarks/score/{RUN_LOG}/{{dataset}}.tsv"
     conda:
         "../envs/vreid.yaml"
     params:

@@ -23,10 +23,32 @@ rule table:
     params:
         spec=lambda w: canonical(config["tables"][w.table]),
         stem=lambda w, output: output.csv.removesuffix(".csv"),
-        code=code_digest("vreid.tables"),
+        code=lambda w: table_code(w.table),
     shell:
         "python -m vreid table --spec {params.spec:q} --metrics {input.metrics:q} --published {input.published:q}"
         " --costs {input.costs:q} --out {params.stem:q} 2>&1 | tee {log}"
+
+
+rule usage:
+    input:
+        **usage_files(),
+    output:
+        csv="results/tables/cost.csv",
+        md="results/tables/cost.md",
+        tex="results/tables/cost.tex",
+    log:
+        "logs/table/cost.log",
+    localrule: True
+    conda:
+        "../envs/vreid.yaml"
+    params:
+        spec=canonical(usage_spec()),
+        runs=canonical(benchmarked_runs()),
+        stem=lambda w, output: output.csv.removesuffix(".csv"),
+        code=code_digest("vreid.usage"),
+    shell:
+        "python -m vreid usage --spec {params.spec:q} --runs {params.runs:q} --costs {input.costs:q}"
+        " --out {params.stem:q} 2>&1 | tee {log}"
 
 
 rule curves:
@@ -103,6 +125,8 @@ rule contact_sheet:
         "results/figures/contact-{dataset}.png",
     log:
         "logs/figures/contact-{dataset}.log",
+    benchmark:
+        "results/benchmarks/contact/{dataset}.tsv"
     priority: -1  # only the report waits for it
     conda:
         "../envs/vreid.yaml"
@@ -115,7 +139,7 @@ rule contact_sheet:
 
 rule report:
     input:
-        tables=expand("results/tables/{table}.{kind}", table=config["tables"], kind=["csv", "md", "tex"]),
+        tables=expand("results/tables/{table}.{kind}", table=[*config["tables"], "cost"], kind=["csv", "md", "tex"]),
         figures=expand("results/figures/{figure}.{kind}", figure=config["figures"], kind=["svg", "png", "csv", "json"]),
         claims=rules.claims.output,
         sheets=expand("results/figures/contact-{dataset}.png", dataset=config["report"]["datasets"]),

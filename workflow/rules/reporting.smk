@@ -23,6 +23,11 @@ def table_costs(name):
     return [f"results/cost/{row['model']}.json" for row in table["rows"]] if table.get("costs") else []
 
 
+def table_code(name):
+    """The digest of the code that makes a table."""
+    return code_digest("vreid.recognition" if config["tables"][name].get("per_attribute") else "vreid.tables")
+
+
 def table_category(name):
     """Where a table stands in Snakemake's own report: those of the paper apart from S1, S2, …"""
     return "Supplement" if in_supplement(config["tables"][name]["number"]) else "Tables"
@@ -83,6 +88,41 @@ RECORDS += dict.fromkeys(
 )
 
 
+def benchmarked_runs():
+    """Every run of the report: its record, and the benchmarks of its own training and of its embedding."""
+    found = []
+    for path in METRICS:
+        run, test = Path(path).parents[1], Path(path).parent.name
+        where = run.relative_to("results/runs")
+        entry = {"record": path, "embedding": f"results/benchmarks/embed/{where}/{test}.tsv"}
+        own = training_of(path) == str(run / "train.json")
+        found.append(entry | ({"training": f"results/benchmarks/train/{where}.tsv"} if own else {}))
+    tested = {Path(path).parents[1] for path in METRICS}
+    for path in RECORDS:
+        if Path(path).parent not in tested:
+            where = Path(path).parent.relative_to("results/runs")
+            found.append({"record": path, "training": f"results/benchmarks/train/{where}.tsv"})
+    return found
+
+
+def usage_files():
+    """What the table of what every run took is made of."""
+    runs = benchmarked_runs()
+    models = dict.fromkeys(Path(path).parent.parent.name for path in RECORDS)
+    models |= dict.fromkeys(Path(path).parents[2].name for path in METRICS)
+    return {
+        "records": [run["record"] for run in runs],
+        "benchmarks": list(dict.fromkeys(run[job] for run in runs for job in ("training", "embedding") if job in run)),
+        "costs": [f"results/cost/{model}.json" for model in models],
+    }
+
+
+def usage_spec():
+    """Number and title of the table of what every run took, and what the first table to show a model calls it."""
+    rows = [row for table in config["tables"].values() for row in table["rows"]]
+    return config["cost"]["table"] | {"labels": {row["model"]: row["label"] for row in reversed(rows)}}
+
+
 def quoted_by_claims():
     """What the ledger can quote of the tables' runs: metrics.json files, and the costs of models."""
     models = {model for claim in config["claims"]["ledger"] for model in spoken_of(claim)}
@@ -122,6 +162,7 @@ def report_manifest(w):
                 }
                 for name in config["report"]["datasets"]
             ],
+            "usage": {"spec": usage_spec(), "stem": "results/tables/cost"},
             "completions": [completion_files(name) for name in SHOWN_COMPLETED],
             "claims": "results/claims.csv",
             "metrics": METRICS,
