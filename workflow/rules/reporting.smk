@@ -95,7 +95,7 @@ def benchmarked_runs():
         run, test = Path(path).parents[1], Path(path).parent.name
         where = run.relative_to("results/runs")
         entry = {"record": path, "embedding": f"results/benchmarks/embed/{where}/{test}.tsv"}
-        own = training_of(path) == str(run / "train.json")
+        own = training_of(run) == str(run / "train.json")
         found.append(entry | ({"training": f"results/benchmarks/train/{where}.tsv"} if own else {}))
     tested = {Path(path).parents[1] for path in METRICS}
     for path in RECORDS:
