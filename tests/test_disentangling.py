@@ -321,6 +321,10 @@ def test_in_testing_a_clip_does_not_depend_on_those_beside_it():
         ({"weighting": "softmax"}, "weighting: 'softmax' is none of confidence, uniform"),
         ({"temperature": 0.0}, "temperature: 0.0 is not above 0"),
         ({"branch_channels": 0}, "branch_channels: 0 is not above 0"),
+        ({"branch_weight": -1.0}, "branch_weight: -1.0 is not at least 0"),
+        ({"attribute_weight": -1.0}, "attribute_weight: -1.0 is not at least 0"),
+        ({"margin": -0.1}, "margin: -0.1 is not at least 0"),
+        ({"label_smoothing": 1.0}, "label_smoothing: 1.0 is not at least 0 and below 1"),
         ({"tau": 0.1}, "unknown key 'tau'"),
     ],
 )

@@ -296,6 +296,8 @@ def test_a_collapse_is_known_by_the_value_of_the_triplet_loss():
         ({"dilations": [1, 0]}, "dilations: .* each at least 1"),
         ({"channels": 0}, "channels: 0 is not at least 1"),
         ({"dropout": 1.0}, "dropout: 1.0 is not at least 0 and below 1"),
+        ({"margin": -0.1}, "margin: -0.1 is not at least 0"),
+        ({"label_smoothing": 1.0}, "label_smoothing: 1.0 is not at least 0 and below 1"),
         ({"triplet": "soft"}, "triplet: expected bool, found 'soft'"),
     ],
 )

@@ -219,6 +219,7 @@ def test_training_frames_of_another_size_than_the_dataset_s_are_refused(trained,
     "options, told",
     [
         ({"pooling": "sum"}, "pooling: 'sum' is none of max, mean"),
+        ({"label_smoothing": 1.0}, "label_smoothing: 1.0 is not at least 0 and below 1"),
         ({"metric": "cosine"}, "metric: 'cosine' is none of euclidean, kissme, xqda"),
     ],
 )

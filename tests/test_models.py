@@ -368,6 +368,8 @@ def test_a_row_without_attributes_asks_for_none():
         ({"losses": ["attributes"]}, "losses: at least one of softmax and triplet"),
         ({"attribute_vector": "embedding"}, "attribute_vector: 'embedding' is none of probabilities, logits"),
         ({"attribute_distance": "hamming"}, "attribute_distance: 'hamming' is none of cosine, euclidean"),
+        ({"margin": -0.1}, "margin: -0.1 is not at least 0"),
+        ({"label_smoothing": 1.0}, "label_smoothing: 1.0 is not at least 0 and below 1"),
         ({"margin": "wide"}, "margin: expected float, found 'wide'"),
         ({"self_pair": 1}, "self_pair: expected bool, found 1"),
         ({"dropout": 0.5}, "unknown key 'dropout'; known are streams, losses"),

@@ -179,6 +179,7 @@ def test_without_a_neck_half_of_the_feature_is_dropped_before_the_classifier_in_
     [
         ({"margin": -0.1}, "margin: -0.1 is not at least 0"),
         ({"dropout": 1.0}, "dropout: 1.0 is not at least 0 and below 1"),
+        ({"label_smoothing": 1.0}, "label_smoothing: 1.0 is not at least 0 and below 1"),
     ],
 )
 def test_a_bad_option_is_refused_by_its_key(options, told):

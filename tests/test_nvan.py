@@ -244,6 +244,8 @@ def test_a_collapse_is_known_by_the_value_of_the_triplet_loss(options):
         ({"stripes": 0}, "stripes: 0 is not at least 1"),
         ({"blocks": [2]}, "blocks: .* must say how many after layer2 and after layer3"),
         ({"blocks": [2, -1]}, "blocks: .* must say how many after layer2 and after layer3"),
+        ({"margin": -0.1}, "margin: -0.1 is not at least 0"),
+        ({"label_smoothing": 1.0}, "label_smoothing: 1.0 is not at least 0 and below 1"),
         ({"spatial_reduction": 16}, "spatial_reduction: expected bool, found 16"),
     ],
 )

@@ -2,11 +2,12 @@
 
 import dataclasses
 import json
+import math
 
 import pytest
 
 from vreid.errors import InputError
-from vreid.spec import Clips, Spec, Training, Trunk, canonical, resolve
+from vreid.spec import Clips, Spec, Training, Trunk, build, canonical, resolve, within
 
 SETTINGS = {
     "model": "asta",
@@ -255,6 +256,43 @@ def test_one_model_s_setting_changes_that_model_s_digest_alone():
 def test_a_number_out_of_its_range_is_named(mapping, told):
     with pytest.raises(InputError, match=told):
         Spec.from_mapping({"model": "a", "seed": 0} | mapping)
+
+
+@dataclasses.dataclass(frozen=True)
+class Numbers:
+    share: float = 0.5
+    shares: tuple[float, ...] = (0.5,)
+    count: int = 1
+
+
+@pytest.mark.parametrize(
+    "numbers, bounds, told",
+    [
+        (Numbers(share=0.0), {"above": 0}, "share: 0.0 is not above 0"),
+        (Numbers(share=1.0), {"at_least": 0, "below": 1}, "share: 1.0 is not at least 0 and below 1"),
+        (Numbers(shares=(0.5, 2.0)), {"above": 0, "at_most": 1}, "shares: 2.0 is not above 0 and at most 1"),
+        (Numbers(1.0, (1.0,), 0), {"at_least": 1}, "count: 0 is not at least 1"),
+        (Numbers(share=math.nan), {"at_least": 0}, "share: nan is not at least 0 and finite"),
+        (Numbers(share=math.inf), {"above": 0}, "share: inf is not above 0 and finite"),
+        (Numbers(shares=(0.5, -math.inf)), {"below": 1}, "shares: -inf is not below 1 and finite"),
+        (Numbers(shares=(math.nan,)), {}, "shares: nan is not finite"),
+    ],
+)
+def test_a_number_out_of_its_bounds_is_named_with_them(numbers, bounds, told):
+    with pytest.raises(InputError, match=f"^{told}$"):
+        within(numbers, "share", "shares", "count", **bounds)
+
+
+def test_bounds_hold_at_their_ends_or_not():
+    within(Numbers(0.0, (1.0, 0.0), 1), "share", "shares", "count", at_least=0, at_most=1)
+    within(Numbers(1e-300, (), 10**400), "share", "shares", "count", above=0)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("key", ["share", "shares"])
+def test_settings_that_check_nothing_are_finite_all_the_same(key, value):
+    with pytest.raises(InputError, match=f"^entry: {key}: {value} is not finite$"):
+        build(Numbers, {key: value if key == "share" else [0.5, value]}, "entry")
 
 
 SYSTEMS = {

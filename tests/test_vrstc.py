@@ -77,7 +77,12 @@ def test_else_the_quantile_holds_and_it_is_said(low):
 
 @pytest.mark.parametrize(
     "options, told",
-    [({"regions": 0}, "regions"), ({"quantile": 0.3}, "least, quantile, most"), ({"tau": 2.0}, "tau")],
+    [
+        ({"regions": 0}, "regions: 0 is not at least 1"),
+        ({"quantile": 0.3}, "least, quantile, most"),
+        ({"tau": 2.0}, "tau: 2.0 is not at least -1 and at most 1"),
+        ({"tau": float("nan")}, "tau: nan is not"),
+    ],
 )
 def test_options_of_the_scoring_that_mean_nothing_are_refused(options, told):
     with pytest.raises(InputError, match=told):

@@ -66,6 +66,15 @@ def test_all_of_the_network_learns_once_its_blocks_have_left_the_identity(spec, 
     assert all(name.endswith("phi.bias") for name in unmoved)  # which a softmax does not see, but for rounding
 
 
-def test_the_blocks_must_be_counted_for_both_stages():
-    with pytest.raises(InputError, match=r"blocks: \[2\] must say how many"):
-        METHOD.settings(Spec("m", 0, options={"blocks": [2]}))
+@pytest.mark.parametrize(
+    "options, told",
+    [
+        ({"blocks": [2]}, r"blocks: \[2\] must say how many"),
+        ({"blocks": [2, -1]}, r"blocks: \[2, -1\] must say how many"),
+        ({"margin": -0.1}, "margin: -0.1 is not at least 0"),
+        ({"label_smoothing": 1.0}, "label_smoothing: 1.0 is not at least 0 and below 1"),
+    ],
+)
+def test_a_bad_option_is_refused_by_its_key_and_its_model(options, told):
+    with pytest.raises(InputError, match=f"^models.m: {told}"):
+        METHOD.settings(Spec("m", 0, options=options))

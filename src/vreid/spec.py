@@ -30,7 +30,7 @@ BOUNDS = {"at_least": operator.ge, "above": operator.gt, "at_most": operator.le,
 def within(settings: Any, *keys: str, **bounds: float) -> None:
     """Raise InputError unless the settings of `keys`, numbers or tuples of them, are finite and within all `bounds`.
 
-    Bounds are of BOUNDS, such as `within(self, "dropout", at_least=0, below=1)`. NaN is within none.
+    Bounds are of BOUNDS, such as `within(self, "dropout", at_least=0, below=1)`; without any, numbers are finite.
     """
     wanted = [f"{name.replace('_', ' ')} {bound:g}" for name, bound in bounds.items()]
     for key in keys:
@@ -177,7 +177,7 @@ def canonical(value: Any) -> str:
 
 
 def build(cls: type, mapping: Mapping[str, Any], source: str) -> Any:
-    """A frozen dataclass from plain data, strictly: every key known, every value of its field's type."""
+    """A frozen dataclass from plain data, strictly: keys known, values of their fields' types, and floats finite."""
     if not isinstance(mapping, Mapping):
         raise InputError(f"{source}: expected a mapping of {cls.__name__} settings, found {mapping!r}")
     fields = {f.name: f for f in dataclasses.fields(cls)}
@@ -188,9 +188,11 @@ def build(cls: type, mapping: Mapping[str, Any], source: str) -> Any:
         raise InputError(f"{source}: the key {missing[0]!r} is missing")
     values = {name: _cast(fields[name].type, value, f"{source}: {name}") for name, value in mapping.items()}
     try:
-        return cls(**values)
+        built = cls(**values)
+        within(built, *(name for name, f in fields.items() if f.type in (float, tuple[float, ...])))
     except InputError as error:
         raise InputError(f"{source}: {error}") from None
+    return built
 
 
 def _cast(kind: Any, value: Any, where: str) -> Any:

@@ -8,10 +8,23 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
+
+from vreid.spec import resolve
 
 REPOSITORY = Path(__file__).parents[2]
 TINY = "tests/workflow/tiny.yaml"
 JOB = re.compile(r"^(?:local)?rule (\w+):$|^    wildcards: (.*)$", re.M)
+
+
+def variants(config: dict, overlay: dict) -> list[dict]:
+    """The rows of `variants`: those of the overlay, and the first model of every method that has a row nowhere."""
+    tables = [config["tables"][name] | (overlay["tables"][name] or {}) for name in ("table3", "recognition")]
+    rows = overlay["tables"]["variants"]["rows"]
+    method = {model: resolve(config, model, 0).method for model in config["models"]}
+    seen = {method[row["model"]] for row in rows + [row for table in tables for row in table["rows"]]}
+    first = {name: model for model, name in reversed(method.items()) if name not in seen}
+    return rows + [{"model": model, "label": model} for model in sorted(first.values())]
 
 
 class Checkout:
@@ -61,6 +74,12 @@ def copied(root: Path) -> Path:
 
 
 @pytest.fixture
+def fresh(tmp_path) -> Checkout:
+    """A fresh copy."""
+    return Checkout(copied(tmp_path))
+
+
+@pytest.fixture
 def paper(tmp_path) -> Checkout:
     """A fresh copy with the overlay for the real data."""
     return Checkout(copied(tmp_path), "config/paper.yaml")
@@ -76,8 +95,15 @@ def finished(tmp_path_factory) -> Checkout:
 
 @pytest.fixture(scope="session")
 def systems(tmp_path_factory) -> Checkout:
-    """Every comparison system, trained for two epochs on a few people."""
+    """Every comparison system, trained for two epochs on a few people; a method without a row there gets one."""
     checkout = Checkout(copied(tmp_path_factory.mktemp("systems")), "tests/workflow/systems.yaml")
+    config, overlay = (
+        yaml.safe_load((checkout.root / name).read_text()) for name in ("config/config.yaml", checkout.overlay)
+    )
+    (checkout.root / "rows.yaml").write_text(
+        yaml.safe_dump({"tables": {"variants": {"rows": variants(config, overlay)}}})
+    )
+    checkout.overlay += " rows.yaml"
     checkout.snakemake("--cores", "all")
     return checkout
 

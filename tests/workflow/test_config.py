@@ -384,6 +384,61 @@ def test_what_does_not_hold_together_is_said_before_any_job(tmp_path, overlay, t
     assert "Traceback" not in done.stdout + done.stderr
 
 
+WRONG = """
+models:
+  fu: {lamda: 1}
+  fu-t6: {parts: 3}
+  li: {channels: 64.5}
+  xiao: {margin: .inf}
+  zhao: {method: heads}
+  aitl: {recipe: nope}
+recipes:
+  unified: {heads: {}}
+tables:
+  table4: {reference: nobody}
+"""
+
+
+def test_all_that_is_wrong_is_said_in_one_list_before_any_job(fresh):
+    (fresh.root / "wrong.yaml").write_text(WRONG)
+    fresh.overlay = "wrong.yaml"
+    said = fresh.snakemake("--dry-run", succeeds=False)
+    for told in (
+        "models.fu: unknown key 'lamda'; known are parts, energy",
+        "models.fu-t6: parts: 3 do not divide a feature map of 8 rows",
+        "models.li: channels: expected int, found 64.5",
+        "models.xiao: margin: inf is not at least 0 and finite",
+        "models.zhao.method: there is no method 'heads': src/vreid/models/heads.py defines no METHOD",
+        "models.aitl.recipe: 'nope' is none of unified, paper, released",
+        "recipes.unified: 'heads' is neither a section (trunk, clips, augment, training) nor a method",
+        "tables.table4.reference: 'nobody' is none of baseline, asta+aitl",
+    ):
+        assert said.count(f"    {told}") == 1
+    assert "Job stats" not in said and "Traceback" not in said
+
+
+def test_methods_are_asked_again_only_when_what_they_are_asked_or_their_code_changes(fresh):
+    """A second dry run passes where torch cannot be loaded."""
+    fresh.snakemake("--dry-run")
+    (fresh.root / "src/torch.py").write_text("raise ImportError('torch is asked for')\n")
+    fresh.edit("src/vreid/models/sta.py", "TINY = 1e-12", "TINY = 1e-12  # a comment")
+    fresh.snakemake("--dry-run")
+    fresh.edit("src/vreid/models/sta.py", "TINY = 1e-12", "TINY = 1e-11")
+    assert "torch is asked for" in fresh.snakemake("--dry-run", succeeds=False)
+    fresh.edit("src/vreid/models/sta.py", "TINY = 1e-11", "TINY = 1e-12")
+    fresh.edit(
+        "config/config.yaml", "fu: {method: sta, recipe: unified}", "fu: {method: sta, recipe: unified, parts: 2}"
+    )
+    assert "torch is asked for" in fresh.snakemake("--dry-run", succeeds=False)
+
+
+def test_what_is_refused_is_refused_again(fresh):
+    (fresh.root / "wrong.yaml").write_text("models: {fu: {lamda: 1}}")
+    fresh.overlay = "wrong.yaml"
+    for _ in range(2):
+        assert "models.fu: unknown key 'lamda'" in fresh.snakemake("--dry-run", succeeds=False)
+
+
 def test_the_readme_links_to_what_is_there():
     links = re.findall(r"\]\(([^)#:]+)\)", (REPOSITORY / "README.md").read_text())
     assert links and all((REPOSITORY / link).exists() for link in links)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+from conftest import variants
 
 from vreid import recognition, tables, usage
 from vreid.data.attributes import IRRELEVANT, QUALITY, RELEVANT_MARS
@@ -18,6 +19,7 @@ CONFIG, OVERLAY = (
 )
 TABLES = ("table3", "variants", "recognition")
 ROWS = {name: (CONFIG["tables"][name] | OVERLAY["tables"][name])["rows"] for name in TABLES}
+ROWS["variants"] = variants(CONFIG, OVERLAY)
 MODELS = {row["model"] for rows in ROWS.values() for row in rows}
 TRAINED = sorted(model for model in MODELS if "trained_as" not in CONFIG["models"][model])
 
@@ -64,6 +66,12 @@ METHOD = Method(options=Options, network=build, losses=terms)
 def run_of(systems, model: str) -> Path:
     completed = "-completed" if model == "hou" else ""
     return systems.root / f"results/runs/synth-mars{completed}/{model}/seed0"
+
+
+def test_a_method_without_a_row_is_tried_in_one_of_its_own():
+    more = {"new": {"method": "twelfth"}, "newer": {"method": "twelfth"}}
+    rows = variants(CONFIG | {"models": CONFIG["models"] | more}, OVERLAY)
+    assert rows == [*OVERLAY["tables"]["variants"]["rows"], {"model": "new", "label": "new"}]
 
 
 def test_every_method_is_among_them():

@@ -9,9 +9,9 @@
 
 What every method is called with, and what is expected of it:
 
-* `network(options, spec, population, trunk_weights)` is called on torch's meta device too, whose tensors have no
-  values: before any job (`vreid.outline`), and to count cost. Neither it nor a pass in evaluation may ask for a
-  value there. It raises InputError where settings do not fit together, such as parts that do not divide the map.
+* `network(options, spec, population, trunk_weights)` is also called on torch's meta device, where tensors have no
+  values: before any job (`vreid.outline`), and to count cost. Neither it nor a pass in evaluation may ask for a value.
+  It raises InputError where settings do not fit together, such as parts that do not divide the feature map.
 * `trunk_weights` is the path of a file, or None where `spec.trunk.weights` says it all; `build_trunk` takes either.
 * The trunk is the network's attribute `trunk`: `training.trunk_rate` is the learning rate of what is in it.
 * In a batch of people or cameras, the clips of one person stand side by side, `training.clips` of them.
