@@ -67,10 +67,10 @@ def write_metrics(root: Path, model: str, seed: int, mAP: float, headline="queri
         score = mAP + 0.05 * (name != headline)
         protocols[name] = {"mAP": score, "R1": score + 0.1, "R5": 0.9, "R10": 0.95, "R20": 0.99, **counts}
     more = {"test_dataset": test, "embed_seconds": 3.0, "score_seconds": 0.5, "rendered": True}
-    provenance = json.loads(record.read_text()) | more
     path = record.parent / test / "metrics.json"
     path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps({"headline": headline, "protocols": protocols, "provenance": provenance}))
+    content = {"headline": headline, "feature_length": 128, "protocols": protocols}
+    path.write_text(json.dumps(content | {"provenance": json.loads(record.read_text()) | more}))
     return path
 
 

@@ -61,6 +61,7 @@ def assert_nothing_written(folder):
 def test_metrics_hold_the_three_protocols_the_headline_and_where_they_come_from(arrays, scored):
     metrics, _ = scored(arrays, headline="queries-in-gallery")
     assert metrics["headline"] == "queries-in-gallery"
+    assert metrics["feature_length"] == arrays["features"].shape[-1]
     assert list(metrics["protocols"]) == ["queries-removed", "queries-in-gallery", "mars-script"]
     seconds = metrics["provenance"].pop("score_seconds")
     assert set(metrics["provenance"].pop("scored")) == {"code_digest", "commit", "dirty", "host_cpu"}

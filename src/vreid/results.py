@@ -26,6 +26,7 @@ class Result:
     train: str
     test: str
     rendered: bool  # whether the test pictures are rendered, not filmed
+    feature_length: int  # the numbers that stand for a tracklet, or for each of its clips
     headline: str  # the protocol whose numbers go into tables
     protocols: Mapping[str, Mapping[str, float]]  # fractions
     recognition: Mapping[str, float]  # mean accuracy and F1 over the attributes that are recognised; may be empty
@@ -96,6 +97,7 @@ def _read_result(path: Path) -> Result:
             train=provenance["train_dataset"],
             test=provenance["test_dataset"],
             rendered=provenance["rendered"],
+            feature_length=content["feature_length"],
             headline=content["headline"],
             protocols=content["protocols"],
             recognition=content.get("recognition", {}),

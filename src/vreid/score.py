@@ -29,7 +29,8 @@ def score(features_path: str | Path, headline: str, out_json: str | Path, out_pe
 
     `headline` names the protocol that tables show.
 
-    `out_json` gets `headline`, `protocols` (mAP and R1 to R20 as fractions, the numbers of queries, of
+    `out_json` gets `headline`, `feature_length` (the numbers that stand for a tracklet, or for each of its clips),
+    `protocols` (mAP and R1 to R20 as fractions, the numbers of queries, of
     queries with a match, and of ranked gallery tracklets), `attributes` (group → attribute → accuracy and macro F1,
     of features that hold recognised classes), `recognition` (their means over the `attributes` that do not speak of a
     tracklet's quality, as in Chen et al. 2019), and `provenance`, that of the features with `score_seconds`.
@@ -52,6 +53,7 @@ def score(features_path: str | Path, headline: str, out_json: str | Path, out_pe
     table = pd.concat([_per_query(name, queries, result) for name, result in results.items()])
     metrics = {
         "headline": headline,
+        "feature_length": arrays["features"].shape[-1],
         "protocols": {name: _scalars(result) for name, result in results.items()},
         **_attributes(arrays, origin),
         "provenance": origin | {"scored": provenance.here("vreid.score"), "score_seconds": round(seconds, 3)},

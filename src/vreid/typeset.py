@@ -88,7 +88,7 @@ def groups(spec: Mapping[str, Any], frame: pd.DataFrame) -> list[Group]:
         title = f"{pair(first.column_train, first.column_test)}, {'rendered' if first.rendered else 'measured here'}"
         title += f", {first.protocol}" * several_protocols(frame)
         best = {metric: leader(part, metric) for metric in metrics}
-        seconds = ("s a training",) if "seconds_mean" in frame else ()
+        seconds = ("numbers a feature", "s a training") if "seconds_mean" in frame else ()
         lost = (f"decline of {spec['decline']}",) if "decline" in spec and first.train != first.test else ()
         ours = {row.model: _measured(row, metrics, best) for row in part.itertuples(index=False)}
         found.append(_group(title, True, ("seeds", *metrics, *lost, *seconds), ours, models))
@@ -257,7 +257,7 @@ def _measured(row: Any, metrics: tuple[str, ...], best: Mapping[str, str | None]
     if hasattr(row, "decline_mean") and row.train != row.test:
         cells.append(averaged(row, "decline", run))
     if hasattr(row, "seconds_mean"):
-        cells.append(Cell(f"{row.seconds_mean:.0f}", run=run))
+        cells += [Cell(f"{row.length:.0f}", run=run), Cell(f"{row.seconds_mean:.0f}", run=run)]
     return tuple(cells)
 
 
