@@ -42,7 +42,7 @@ def spec(name: str, options: dict | None = None, **sections) -> Spec:
 def test_every_model_of_the_repository_is_accepted(overlay):
     config = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())
     update_config(config, yaml.safe_load((REPOSITORY / overlay).read_text()) if overlay else {})
-    assert faults(resolve(config, model, 0) for model in config["models"]) == []
+    assert faults((resolve(config, model, 0) for model in config["models"]), config["models"]) == []
 
 
 def test_the_methods_are_seen():
@@ -77,7 +77,14 @@ def test_a_spec_that_cannot_be_trained_is_refused_by_its_model_and_key(run, told
     with pytest.raises(InputError) as refused:
         check(run)
     assert str(refused.value).startswith(told)
-    assert faults([spec("sta"), run]) == [str(refused.value)]
+    assert faults([spec("sta"), run], {"fu"}) == [str(refused.value)]
+
+
+@pytest.mark.parametrize(
+    "options, found", [({"parts": 3}, []), ({"parts": 0}, ["models.fu: parts: 0 is not at least 1"])]
+)
+def test_of_a_model_that_is_not_planned_only_options_are_checked(options, found):
+    assert faults([spec("sta", options)], {"li"}) == found
 
 
 @pytest.mark.parametrize("weights", ["imagenet", "synth-people/trunk", "no/such/file.pth"])

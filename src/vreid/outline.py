@@ -4,7 +4,7 @@ A network is built on torch's meta device, where a tensor has a shape and no val
 the weights that its trunk will start from.
 """
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import replace
 
 import torch
@@ -29,8 +29,11 @@ def outline(spec: Spec, people: int = 2) -> nn.Module:
         return method.network(method.settings(spec), unloaded, methods.Population(people, attributes), None)
 
 
-def check(spec: Spec) -> None:
-    """Raise InputError, which names the model and the key, where a training would refuse its spec before any data."""
+def check(spec: Spec, whole: bool = True) -> None:
+    """Raise InputError, which names the model and the key, where a training would refuse its spec before any data.
+
+    Unless `whole`, the method is asked for its options alone, and not whether all settings together make a network.
+    """
     where = f"models.{spec.model}"
     try:
         method = methods.load(spec.method)
@@ -39,17 +42,17 @@ def check(spec: Spec) -> None:
     try:
         clips.chosen(clips.TRAIN_CLIPS, spec.clips.train, method.train_clips, "clips.train")
         clips.chosen(clips.TEST_CLIPS, spec.clips.test, method.test_clips, "clips.test")
-        outline(spec)
+        outline(spec) if whole else method.settings(spec)
     except InputError as error:  # some of which name the model themselves
         raise InputError(f"{where}: {str(error).removeprefix(f'{where}: ')}") from None
 
 
-def faults(specs: Iterable[Spec]) -> list[str]:
-    """What `check` says of each spec that it refuses."""
+def faults(specs: Iterable[Spec], planned: Container[str]) -> list[str]:
+    """What `check` says of each spec that it refuses; whole are those of the models that are planned to run."""
     found = []
     for spec in specs:
         try:
-            check(spec)
+            check(spec, whole=spec.model in planned)
         except InputError as error:
             found.append(str(error))
     return found

@@ -426,10 +426,15 @@ def test_methods_are_asked_again_only_when_what_they_are_asked_or_their_code_cha
     fresh.edit("src/vreid/models/sta.py", "TINY = 1e-12", "TINY = 1e-11")
     assert "torch is asked for" in fresh.snakemake("--dry-run", succeeds=False)
     fresh.edit("src/vreid/models/sta.py", "TINY = 1e-11", "TINY = 1e-12")
-    fresh.edit(
-        "config/config.yaml", "fu: {method: sta, recipe: unified}", "fu: {method: sta, recipe: unified, parts: 2}"
-    )
+    fresh.edit("config/config.yaml", "fu: {method: sta,", "fu: {parts: 2, method: sta,")
     assert "torch is asked for" in fresh.snakemake("--dry-run", succeeds=False)
+
+
+def test_sizes_must_suit_what_is_asked_for_and_not_every_entry(fresh):
+    """Three clips a person make no pairs, which tiny.yaml's tables do not need; who asks for such a run is told."""
+    fresh.snakemake("--dry-run")
+    said = fresh.snakemake("--dry-run", "results/runs/synth-mars/chen/seed0/weights.pt", succeeds=False)
+    assert "models.chen: training.clips: of 3 clips a person, one has no other to be paired with" in said
 
 
 def test_what_is_refused_is_refused_again(fresh):

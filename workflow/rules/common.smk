@@ -85,7 +85,9 @@ def resolved(w):
 
 
 def spec(w):
-    """The resolved spec of a run, as one text that the order of keys does not change."""
+    """The resolved spec of a run, as one text that the order of keys does not change; its method accepts it."""
+    if w.model not in PLANNED and (wrong := refused([resolved(w)], [w.model])):
+        raise WorkflowError("\n".join(wrong))
     return canonical(dataclasses.asdict(resolved(w)))
 
 

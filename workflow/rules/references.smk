@@ -7,10 +7,10 @@ def spoken_of(claim):
     return single + claim.get("over", []) + claim.get("models", []) + sum(claim.get("model_pairs", []), [])
 
 
-def unknown_names():
-    """A line for every name that no entry of the configuration bears, or entry that makes no spec."""
+def references():
+    """Every name that must be an entry's: where it stands, the name, the entries that it must be one of."""
     models, datasets = config["models"], config["datasets"]
-    names = []  # (where it stands, the name, the entries that it must be one of)
+    names = []
     for key, table in config["tables"].items():
         names += [(f"tables.{key}.rows[{i}].model", row["model"], models) for i, row in enumerate(table["rows"])]
         for i, column in enumerate(table["columns"]):
@@ -47,7 +47,19 @@ def unknown_names():
         train, _, start = owner.get("trunk", {}).get("weights", "").partition("/")
         if train in datasets:
             names.append((f"{at}.trunk.weights", start, models))
-    return [f"{at}: {name!r} is none of {', '.join(known)}" for at, name, known in names if name not in known]
+    return names
+
+
+def unknown_names():
+    """A line for every name that no entry of the configuration bears."""
+    return [f"{at}: {name!r} is none of {', '.join(known)}" for at, name, known in references() if name not in known]
+
+
+def planned_models():
+    """The models that something needs: a table, a figure, a completion, or another model. Claims quote what is there."""
+    models = config["models"]
+    named = {name for at, name, known in references() if known is models and not at.startswith("claims.")}
+    return sorted(named | {models[name]["trained_as"] for name in named if "trained_as" in models.get(name, {})})
 
 
 def unsound_entries():
@@ -59,24 +71,25 @@ def unsound_entries():
         except InputError as error:
             found.append(str(error))
     named = {(recipe, key) for recipe, entry in config["recipes"].items() for key in entry.keys() - SECTIONS}
-    return found + refused(specs, named)
+    return found + refused(specs, PLANNED, named)
 
 
-def refused(specs, named):
+def refused(specs, planned, named=frozenset()):
     """A line for every spec that its method refuses, and for every method that a recipe (recipe, method) invents.
 
-    Methods need torch, which takes seconds to load. So what they accept is noted, under a digest of what was asked and
-    of their code, and they are asked again when either changes.
+    Whether a network can be built is asked of what is planned, since sizes that suit some models need not suit all.
+    Methods need torch, which takes seconds to load: what they accept is noted, under a digest of what was asked and of
+    their code, and they are asked again when either changes.
     """
     methods = [f"vreid.models.{module.name}" for module in iter_modules(vreid.models.__path__)]
-    asked = [code_digest("vreid.outline", *methods), sorted(named), [spec.digest for spec in specs]]
+    asked = [code_digest("vreid.outline", *methods), sorted(named), planned, [spec.digest for spec in specs]]
     note = Path(".snakemake/accepted", hashlib.sha256(canonical(asked).encode()).hexdigest())
     if note.exists():
         return []
     from vreid.outline import faults, strangers
 
     known, unknown = ", ".join(SECTIONS), strangers({key for _, key in named})
-    found = faults(specs)
+    found = faults(specs, planned)
     for recipe, key in sorted(named):
         if key in unknown:
             found.append(f"recipes.{recipe}: {key!r} is neither a section ({known}) nor a method in src/vreid/models")
@@ -85,6 +98,8 @@ def refused(specs, named):
             aside.touch()
     return found
 
+
+PLANNED = planned_models()
 
 if wrong := dict.fromkeys(unknown_names() + unsound_entries()):  # some names are missed by both
     raise WorkflowError("\n".join(["The configuration does not hold together.", *(f"    {line}" for line in wrong)]))
