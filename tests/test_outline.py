@@ -33,7 +33,7 @@ FLOATS = [
 
 def spec(name: str, options: dict | None = None, **sections) -> Spec:
     """Of the model `fu`, with the small trunk, whose maps have 8 × 4 positions."""
-    sizes = {"trunk": {"name": "small", "width": 4}, "clips": {"height": 64, "width": 32}}
+    sizes = {"trunk": {"name": "small", "width": 8}, "clips": {"height": 64, "width": 32}}
     merged = {key: sizes.get(key, {}) | sections.get(key, {}) for key in sizes | sections}
     return Spec.from_mapping({"model": "fu", "seed": 0, "method": name, "options": options or {}, **merged})
 
