@@ -233,6 +233,7 @@ def test_a_metric_loss_parked_at_its_value_for_equal_features_is_refused():
     assert told([0.29] * 5 + [0.2], ALIKE) is None  # it has left
     assert told([0.29] * 3, ALIKE[:3]) is None  # too early to tell
     assert collapse_of([{"spread": 0.4, "triplet": 0.0}] * 6, {"triplet": 0.0}) is None  # a margin of 0, kept by all
+    assert collapse_of([{"spread": 0.4}] * 6, {"triplet": 0.3}) is None  # a model without that loss
 
 
 def test_a_metric_loss_that_stays_above_that_value_is_refused_if_people_are_drawn_together():

@@ -178,10 +178,9 @@ class Trainer:
         if last.get("spread", 1.0) < max(COLLAPSED, SHRUNK * first):
             raise InputError(f"{where}, different people are at mean cosine distance {last['spread']:.1e}; {mend}")
         apart = float(np.median([epoch["spread"] for epoch in recent])) if recent else 0.0
-        for term, alike in self.method.collapsed(self.options).items() if recent else ():
-            values = (
-                [epoch[term] / alike for epoch in recent] if alike else [0.0]
-            )  # a margin of 0 costs nobody anything
+        for term, alike in self.method.collapsed(self.options).items():
+            # A model may do without the term; and with a margin of 0, equal features cost nothing, as good ones do.
+            values = [epoch[term] / alike for epoch in recent if alike and term in epoch] or [0.0]
             parked = min(values) >= 1 - PARKED and max(values) <= 1 + PARKED and apart <= first
             if parked or (min(values) >= 1 and apart < DRAWN_TOGETHER * first):
                 stands = f"the term `{term}` stands at {last[term]:.4f}, where equal features give {alike:.4f}"
