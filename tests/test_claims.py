@@ -1,6 +1,7 @@
 """The ledger: what is measured, in which interval, and that outcomes of each kind get their verdict."""
 
 import gzip
+import json
 
 import numpy as np
 import pandas as pd
@@ -44,8 +45,8 @@ def write_runs(root, means, seeds=3, **where):
     ]
 
 
-def judged(runs, histories=(), costs=(), **claim):
-    evidence = claims.gather(SPEC, runs, histories, costs)
+def judged(runs, histories=(), costs=(), premises=(), **claim):
+    evidence = claims.gather(SPEC, runs, histories, costs, premises)
     return claims.judged({"where": "Table 1", "statement": "said", **claim}, evidence)
 
 
@@ -208,6 +209,46 @@ def test_dvdp_drops_then_rises_then_settles(tmp_path, curve, expected):
     assert row["verdict"] == expected
 
 
+# ---- the premise ----
+
+
+def premises(folder, people: list[dict], model="baseline", test="synth-mars"):
+    """A premise.json a seed, from each person's correlation."""
+    paths = [folder / f"premise{seed}.json" for seed in range(len(people))]
+    for seed, path in enumerate(paths):
+        about = {"model": model, "seed": seed, "train": "synth-mars", "test": test}
+        path.write_text(json.dumps(about | {"people": people[seed]}))
+    return paths
+
+
+@pytest.mark.parametrize("mean, expected", [(0.3, "holds"), (-0.3, "does not hold"), (0.0, "cannot tell")])
+def test_the_premise_is_a_correlation_within_people_above_0(tmp_path, mean, expected):
+    spread = np.random.default_rng(0).normal(0, 0.2, 60)
+    spread -= spread.mean()
+    people = [{str(pid): mean + value for pid, value in enumerate(spread + 0.01 * seed)} for seed in (-1, 0, 1)]
+    row = judged([], premises=premises(tmp_path, people), kind="correlated", model="baseline")
+    assert (row["verdict"], row["num_seeds"]) == (expected, 3)
+    assert row["effect"] == pytest.approx(mean, abs=1e-6) and row["measure"].endswith("mean over 60 people")
+
+
+def test_only_people_of_whom_every_seed_says_something_count(tmp_path):
+    people = [{"1": 0.5, "2": 0.4, "3": 0.9}, {"1": 0.5, "2": 0.6}]
+    row = judged([], premises=premises(tmp_path, people), kind="correlated", model="baseline")
+    assert row["effect"] == pytest.approx(0.5) and row["measure"].endswith("mean over 2 people")
+
+
+def test_a_premise_of_another_model_or_dataset_is_none(tmp_path):
+    elsewhere = premises(tmp_path, [{"1": 0.5}], test="synth-duke")
+    row = judged([], premises=elsewhere, kind="correlated", model="baseline")
+    assert row["verdict"] == "cannot tell" and "no premise of baseline" in row["note"]
+
+
+def test_a_torn_premise_is_named(tmp_path):
+    (tmp_path / "premise.json").write_text('{"model": "baseline"}')
+    with pytest.raises(InputError, match=r"premise\.json: the key 'seed' is missing"):
+        judged([], premises=[tmp_path / "premise.json"], kind="correlated", model="baseline")
+
+
 # ---- cost ----
 
 
@@ -260,7 +301,7 @@ def test_the_same_files_give_the_same_ledger(tmp_path):
     metrics = write_runs(tmp_path, {"baseline": 0.5, "aitl": 0.6})
     spec = SPEC | {"ledger": [{"kind": "gain", "where": "", "statement": "", "model": "aitl", "over": ["baseline"]}]}
     for name in "ab":
-        claims.make(spec, metrics, [], [], tmp_path / f"{name}.csv")
+        claims.make(spec, metrics, [], [], [], tmp_path / f"{name}.csv")
     assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
     assert pd.read_csv(tmp_path / "a.csv").columns.to_list() == claims.COLUMNS
 

@@ -26,7 +26,15 @@ from vreid.errors import InputError
 from vreid.models.vrstc.regions import region_features
 from vreid.spec import Spec
 
-OPTIONS = {"width": 2, "steps": 6, "batch": 4, "report_every": 2, "held_out": 0.3, "held_out_frames": 8, "precision": "float32"}
+OPTIONS = {
+    "width": 2,
+    "steps": 6,
+    "batch": 4,
+    "report_every": 2,
+    "held_out": 0.3,
+    "held_out_frames": 8,
+    "precision": "float32",
+}
 SPEC = {
     "model": "baseline",
     "seed": 1,

@@ -57,6 +57,8 @@ def test_pairs_and_correlations_are_those_of_naive_loops(tmp_path):
     record = json.loads((tmp_path / "out.json").read_text())
     assert record["correlation"] == pytest.approx(np.mean(expected), abs=1e-5)
     assert (record["num_people"], record["num_pairs"]) == (4, 24)
+    assert list(record["people"]) == ["1", "2", "3", "4"]
+    assert list(record["people"].values()) == pytest.approx(expected, abs=1e-5)
     assert record["low"] <= record["correlation"] <= record["high"]
     assert {record[key] for key in ("model", "train", "test")} == {"baseline", "synth-mars"}
 

@@ -256,7 +256,7 @@ def claims(a: argparse.Namespace) -> None:
     """The ledger of the paper's claims: effects with their intervals, and verdicts (CSV)."""
     from vreid.claims import make
 
-    make(a.spec, a.metrics, a.histories, a.costs, a.out)
+    make(a.spec, a.metrics, a.histories, a.costs, a.premises, a.out)
 
 
 def contact_sheet(a: argparse.Namespace) -> None:
@@ -437,6 +437,7 @@ VERBS: dict[Callable[[argparse.Namespace], None], list[Option]] = {
         ("--metrics", {"type": Path, "nargs": "+", "required": True, "help": "metrics.json of every run"}),
         ("--histories", {"type": Path, "nargs": "*", "default": [], "help": "history.csv of the runs of Fig. 7"}),
         ("--costs", {"type": Path, "nargs": "*", "default": [], "help": "cost of each model (JSON)"}),
+        ("--premises", {"type": Path, "nargs": "*", "default": [], "help": "Section 3's premise, of each run (JSON)"}),
         OUT,
     ],
     contact_sheet: [INDEX, ROOT, OUT],

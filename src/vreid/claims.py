@@ -23,7 +23,7 @@ import pandas as pd
 
 from vreid.errors import InputError
 from vreid.files import written_whole
-from vreid.results import Result, Training, read_cost, read_results, read_trainings
+from vreid.results import Result, Training, read_cost, read_premise, read_results, read_trainings
 
 DRAWS = 2000
 HOLDS, FAILS, OPEN = "holds", "does not hold", "cannot tell"
@@ -56,6 +56,7 @@ class Evidence:
     results: Mapping[tuple, Mapping[int, Result]]  # (model, train, test) → seed → result
     trainings: Mapping[tuple, Mapping[int, Training]]  # (model, train) → seed → history
     gmac: Mapping[str, float]  # model → 10⁹ multiply-adds of a clip
+    premises: Mapping[tuple, Mapping[int, Mapping[str, float]]]  # (model, train, test) → seed → pid → correlation
 
     def seeds(self, *whos: tuple) -> list[int]:
         """The seeds that all of these (model, train, test) have; Missing if there are none."""
@@ -81,6 +82,7 @@ def make(
     metrics: Iterable[str | Path],
     histories: Iterable[str | Path],
     costs: Iterable[str | Path],
+    premises: Iterable[str | Path],
     out: str | Path,
 ) -> None:
     """Write the ledger as CSV. `spec`: {"home": dataset, "away": dataset, "ledger": [claim, …]}.
@@ -89,10 +91,12 @@ def make(
     Raises InputError for a file that is missing or torn, or an entry that no kind understands.
     """
     with written_whole(out) as aside:
-        ledger(spec, gather(spec, metrics, histories, costs)).to_csv(aside, index=False)
+        ledger(spec, gather(spec, metrics, histories, costs, premises)).to_csv(aside, index=False)
 
 
-def gather(spec: Mapping[str, Any], metrics: Iterable, histories: Iterable, costs: Iterable) -> Evidence:
+def gather(
+    spec: Mapping[str, Any], metrics: Iterable, histories: Iterable, costs: Iterable, premises: Iterable = ()
+) -> Evidence:
     results: dict[tuple, dict[int, Result]] = {}
     for result in read_results(metrics):
         results.setdefault((result.model, result.train, result.test), {})[result.seed] = result
@@ -100,7 +104,11 @@ def gather(spec: Mapping[str, Any], metrics: Iterable, histories: Iterable, cost
     for training in read_trainings(histories):
         trainings.setdefault((training.model, training.train), {})[training.seed] = training
     gmac = {cost["model"]: cost["clip_gmac"] for cost in map(read_cost, costs)}
-    return Evidence({key: spec[key] for key in ("home", "away")}, results, trainings, gmac)
+    correlations: dict[tuple, dict[int, Mapping[str, float]]] = {}
+    for found in map(read_premise, premises):
+        who = found["model"], found["train"], found["test"]
+        correlations.setdefault(who, {})[found["seed"]] = found["people"]
+    return Evidence({key: spec[key] for key in ("home", "away")}, results, trainings, gmac, correlations)
 
 
 def ledger(spec: Mapping[str, Any], evidence: Evidence) -> pd.DataFrame:
@@ -307,8 +315,20 @@ def frontier(claim: Claim, evidence: Evidence) -> list[Effect]:
     return gain({**claim, "over": rivals}, evidence)
 
 
+def correlated(claim: Claim, evidence: Evidence) -> list[Effect]:
+    """Within a person, the distances of attributes and of `model`'s features go together: a mean ρ above 0."""
+    who = (claim["model"], evidence.places["home"], evidence.places["home"])
+    if who not in evidence.premises:
+        raise Missing(f"no premise of {who[0]} tested on {who[2]}")
+    people = pd.DataFrame(evidence.premises[who]).dropna()  # of whom every seed says something
+    values, rng = people.to_numpy().T, np.random.default_rng(0)
+    drawn = pigeonhole(values, *(draw_weights(count, DRAWS, rng) for count in values.shape))
+    what = f"Spearman's ρ of attribute and feature distance ({claim['model']}), mean over {len(people)} people"
+    return [effect(what, values.mean(), drawn, len(values))]
+
+
 KINDS: Mapping[str, Callable[[Claim, Evidence], list[Effect]]] = {
-    kind.__name__: kind for kind in (gain, order, smaller_gain, decline, dvdp_lower, dvdp_course, frontier)
+    kind.__name__: kind for kind in (gain, order, smaller_gain, decline, dvdp_lower, dvdp_course, frontier, correlated)
 }
 
 

@@ -20,10 +20,10 @@ DRAWS = 2000
 def premise(features: Path, index: Path, out: Path) -> None:
     """Write how attribute distance and feature distance go together within a person, as JSON.
 
-    {"correlation", "low", "high", "num_people", "num_pairs", "model", "seed", "train", "test", "rendered"}: the mean
-    over people of Spearman's rank correlation over all pairs of a person's test tracklets, its 95 % percentile
-    bootstrap interval over people (Efron & Tibshirani 1993, ch. 13), and who was measured on what. Raises InputError
-    where the two files do not belong together or nobody has enough pairs.
+    {"correlation", "low", "high", "num_people", "num_pairs", "people", "model", "seed", "train", "test", "rendered"}:
+    the mean over people of Spearman's rank correlation over all pairs of a person's test tracklets, its 95 % percentile
+    bootstrap interval over people (Efron & Tibshirani 1993, ch. 13), each person's correlation by pid, and who was
+    measured on what. Raises InputError where the two files do not belong together or nobody has enough pairs.
     """
     arrays, about = read_features(features)
     if arrays["features"].ndim != 2:
@@ -42,6 +42,7 @@ def premise(features: Path, index: Path, out: Path) -> None:
         "high": round(high, 6),
         "num_people": len(found),
         "num_pairs": int(found["pairs"].sum()),
+        "people": {str(pid): round(value, 6) for pid, value in zip(found["pid"], found["correlation"])},
         "model": about["model"],
         "seed": about["seed"],
         "train": about["train_dataset"],

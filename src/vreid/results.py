@@ -163,6 +163,15 @@ def machine(run: Mapping[str, Any]) -> str:
     return ", ".join(part for part in parts if part) or "unknown machine"
 
 
+def read_premise(path: str | Path) -> Mapping[str, Any]:
+    """What `vreid.premise` found of a run."""
+    found = read_json(Path(path))
+    for key in ("model", "seed", "train", "test", "people"):
+        if not isinstance(found, dict) or key not in found:
+            raise InputError(f"{path}: the key {key!r} is missing; measure the premise again")
+    return found
+
+
 def mean_and_std(values: Iterable[float]) -> tuple[float, float]:
     """Mean and sample standard deviation (ddof 1; NaN for fewer than two values)."""
     series = pd.Series(list(values), dtype=float)

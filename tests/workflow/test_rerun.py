@@ -11,7 +11,8 @@ REPORTING = {"table table1", "usage", "curves", "claims", "report"}
 
 def jobs_of(model: str, seed: int) -> set[str]:
     run = f"synth-mars {model} {seed}"
-    return {f"freeze {run}", f"train {run}", f"embed {run} synth-mars", f"score {run} synth-mars"}
+    premise = {f"premise {run} synth-mars"} if model == "baseline" else set()  # a claim speaks of it
+    return premise | {f"freeze {run}", f"train {run}", f"embed {run} synth-mars", f"score {run} synth-mars"}
 
 
 RUNS = jobs_of("baseline", 0) | jobs_of("baseline", 1) | jobs_of("aitl", 0) | jobs_of("aitl", 1)

@@ -83,14 +83,14 @@ rule attention:
 
 rule premise:
     input:
-        features=lambda w: f"{RUN}/{{dataset}}/features.npz".format(**w, seed=0),
+        features=f"{RUN}/{{dataset}}/features.npz",
         index="results/index/{dataset}/annotated.csv.gz",
     output:
-        "results/premise/{train}-{model}-{dataset}.json",
+        f"{RUN}/{{dataset}}/premise.json",
     log:
-        "logs/premise/{train}-{model}-{dataset}.log",
+        f"logs/premise/{RUN_LOG}/{{dataset}}.log",
     benchmark:
-        "results/benchmarks/premise/{train}-{model}-{dataset}.tsv"
+        f"results/benchmarks/premise/{RUN_LOG}/{{dataset}}.tsv"
     localrule: True
     conda:
         "../envs/vreid.yaml"

@@ -102,6 +102,7 @@ rule claims:
         per_query=[path.replace("metrics.json", "per_query.csv.gz") for path in quoted_by_claims()["metrics"]],
         histories=rules.curves.input.histories,
         records=rules.curves.input.records,
+        premises=premises_of_claims(),
     output:
         report("results/claims.csv", caption="../report/claims.rst", category="Claims"),
     log:
@@ -114,7 +115,7 @@ rule claims:
         code=code_digest("vreid.claims"),
     shell:
         "python -m vreid claims --spec {params.spec:q} --metrics {input.metrics:q} --histories {input.histories:q}"
-        " --costs {input.costs:q} --out {output:q} 2>&1 | tee {log}"
+        " --costs {input.costs:q} --premises {input.premises:q} --out {output:q} 2>&1 | tee {log}"
 
 
 rule contact_sheet:

@@ -135,6 +135,18 @@ def quoted_by_claims():
     }
 
 
+def premises_of_claims():
+    """Section 3's premise, of the tables' runs of the models of which the ledger asks it."""
+    home = config["claims"]["home"]
+    asked = {claim["model"] for claim in config["claims"]["ledger"] if claim["kind"] == "correlated"}
+    folders = [Path(path).parent for path in METRICS]
+    return [
+        f"{folder}/premise.json"
+        for folder in folders
+        if folder.name == folder.parents[2].name == home and folder.parents[1].name in asked
+    ]
+
+
 def completion_files(name):
     """What the report shows of a completed dataset."""
     folder = f"results/completion/{name}"
