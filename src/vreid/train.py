@@ -37,7 +37,7 @@ from vreid.spec import Spec, Training
 HISTORY = ("epoch", "step", "lr", "loss", "dvdp", "spread", "seconds", "mAP", "R1")  # where no epoch says more
 COLLAPSED = 1e-3  # a mean cosine distance between people below this tells nobody apart
 SHRUNK = 0.1  # nor does one that is so small a share of what it was in the first epoch
-PARKED = 0.05  # a loss no further than this from its value for equal features stands there
+PARKED = 0.02  # a loss no further than this from its value for equal features stands there
 DRAWN_TOGETHER = 0.6  # and one that stays above it is no excuse for so small a share of the first epoch's distance
 CHECKPOINT_SECONDS = 15.0  # at most so much work is lost, beside the epoch that was running
 

@@ -30,7 +30,7 @@ class Options:
     dilations: tuple[int, ...] = (1, 2, 3)  # a branch each
     bnneck: bool = True  # or normalisation, ReLU, dropout and a linear layer, before which tracklets are compared
     dropout: float = 0.5  # of that head
-    triplet: bool = True  # a batch-hard triplet loss beside the cross-entropy
+    triplet: bool = False  # a batch-hard triplet loss beside the cross-entropy, which draws its features together
     margin: float = 0.3  # of the triplet loss
     label_smoothing: float = 0.0
 
@@ -114,7 +114,7 @@ def build(options: Options, spec: Spec, population: Population, trunk_weights: s
 
 
 def terms(outputs: Outputs, labels: Labels, options: Options) -> dict[str, Tensor]:
-    """Cross-entropy, in the unified recipe with a batch-hard triplet loss beside it."""
+    """Cross-entropy, and on demand a batch-hard triplet loss beside it."""
     found = {"softmax": losses.softmax_loss(outputs.logits, labels.pids, options.label_smoothing)}
     if options.triplet:
         distances = losses.cosine_distances(outputs.feature)
