@@ -274,18 +274,19 @@ def random_outputs(number=12):
     return Outputs(feature, feature * 2, torch.randn(number, 5, generator=generator))
 
 
-def test_the_native_loss_is_cross_entropy_alone_and_the_unified_one_adds_a_triplet_loss():
+def test_the_loss_is_cross_entropy_alone_to_which_a_triplet_loss_may_be_added():
     outputs, labels = random_outputs(), Labels(torch.arange(12) // 3, {})
     softmax = losses.softmax_loss(outputs.logits, labels.pids)
     triplet = losses.batch_hard_triplet(losses.cosine_distances(outputs.feature), labels.pids, 0.3)
     assert_close(terms(outputs, labels, NATIVE), {"softmax": softmax})
-    assert_close(terms(outputs, labels, UNIFIED), {"softmax": softmax, "triplet": triplet})
+    assert_close(terms(outputs, labels, UNIFIED), {"softmax": softmax})
+    assert_close(terms(outputs, labels, Options(triplet=True)), {"softmax": softmax, "triplet": triplet})
 
 
 def test_a_collapse_is_known_by_the_value_of_the_triplet_loss():
     alike = Outputs(torch.ones(6, 4), torch.ones(6, 4), torch.zeros(6, 5))
-    found = terms(alike, Labels(torch.arange(6) // 2, {}), Options(margin=0.2))
-    assert float(found["triplet"]) == pytest.approx(collapsed(Options(margin=0.2))["triplet"])
+    found = terms(alike, Labels(torch.arange(6) // 2, {}), Options(triplet=True, margin=0.2))
+    assert float(found["triplet"]) == pytest.approx(collapsed(Options(triplet=True, margin=0.2))["triplet"])
     assert collapsed(NATIVE) == {}
 
 
