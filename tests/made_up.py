@@ -93,7 +93,9 @@ def write_benchmark(path: Path, seconds: float, max_rss: float | str = "NA") -> 
 def write_cost(root: Path, model: str, **cost) -> Path:
     path = root / "cost" / f"{model}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"model": model, "parameters": 24_790_000, "clip_gmac": 16.21, **cost}))
+    path.write_text(
+        json.dumps({"model": model, "parameters": 24_790_000, "clip_frames": 4, "clip_gmac": 16.21, **cost})
+    )
     return path
 
 

@@ -121,7 +121,7 @@ def test_both_terms_have_weight_1_and_the_metric_one_features_of_length_1():
     generator = torch.Generator().manual_seed(0)
     feature, logits = (torch.randn(6, width, generator=generator) for width in (5, 7))
     pids = torch.tensor([0, 0, 1, 1, 6, 6])
-    found = terms(Outputs(3 * feature, torch.zeros(6, 5), logits), Labels(pids, {}), Options(margin=0.4))
+    found = terms(Outputs(torch.zeros(6, 5), 3 * feature, logits), Labels(pids, {}), Options(margin=0.4))
     distances = losses.euclidean_distances(feature / feature.norm(dim=1, keepdim=True))
     assert set(found) == {"softmax", "msml"}
     assert_close(found["msml"], losses.margin_sample_mining(distances, pids, 0.4))
@@ -156,12 +156,12 @@ def test_without_a_neck_the_feature_at_length_1_is_compared():
     assert_close(found.embedding.norm(dim=1), torch.ones(3))
 
 
-def test_with_a_neck_its_output_is_mined_and_compared():
+def test_with_a_neck_its_output_is_compared():
     ours, clips = network(UNIFIED).eval(), some_clips()
     found = ours(clips)
     maps = ours.trunk(clips.flatten(0, 1)).unflatten(0, (3, 4))
-    assert_close(found.feature, ours.head.norm(maps.mean((1, 3, 4))))
-    assert_close(found.embedding, found.feature)
+    assert_close(found.feature, maps.mean((1, 3, 4)))
+    assert_close(found.embedding, ours.head.norm(found.feature))
 
 
 def test_without_a_neck_half_of_the_feature_is_dropped_before_the_classifier_in_training():

@@ -254,6 +254,15 @@ def test_a_collapse_is_found_at_a_validation_in_mid_training_and_writes_nothing(
     assert not list(tmp_path.rglob("weights.pt")) and not list(tmp_path.rglob("train.json"))
 
 
+def test_a_collapse_in_the_last_epoch_is_found_again_by_who_tries_again(world, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "SHRUNK", 10.0)
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
+    for _ in range(2):
+        with pytest.raises(InputError, match="the training has collapsed by epoch 6"):
+            train(world, tmp_path, spec(options=BASELINE, training={"epochs": 6, "validate_every": 6}))
+    assert not list(tmp_path.rglob("weights.pt"))
+
+
 # ---- what a training leaves behind ----
 
 

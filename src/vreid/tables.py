@@ -74,7 +74,7 @@ def read(path: str | Path) -> pd.DataFrame:
     """A table's CSV as `tabulate` returned it: published values are text, as printed."""
     frame = pd.read_csv(path, dtype=str, keep_default_na=False)
     for name in frame:
-        if name.endswith(("_mean", "_std")) or name in ("parameters", "GMAC", "length"):
+        if name.endswith(("_mean", "_std")) or name in ("parameters", "GMAC", "frames", "length"):
             frame[name] = pd.to_numeric(frame[name].mask(frame[name] == ""))
     return frame.assign(rendered=frame.rendered == "True", num_seeds=frame.num_seeds.astype(int))
 
@@ -87,9 +87,9 @@ def tabulate(
     Columns of each metric: `_mean` and `_std` over the seeds, in percent (sample standard deviation; NaN for
     one seed), and `_published`, text as printed, which was measured on `published_train`, `published_test` under
     `published_protocol`. With costs, `parameters` and `GMAC` of a model at the paper's scale, in millions and thousands
-    of millions, `seconds_mean` of its trainings, and `length`, the numbers of a feature as it was tested. With
-    `decline`, `decline_mean` and `_std` of the columns that test on another dataset, in percent of what the same runs
-    score on their own.
+    of millions, for a clip of `frames`, `seconds_mean` of its trainings, and `length`, the numbers of a feature as it
+    was tested. With `decline`, `decline_mean` and `_std` of the columns that test on another dataset, in percent of
+    what the same runs score on their own.
     Raises InputError for a run that is missing, or does not belong in this table.
     """
     known = {cost["model"]: cost for cost in costs}
@@ -118,6 +118,7 @@ def _cost(spec: Spec, model: str, runs: Sequence[Result], known: Mapping[str, Ma
     return {
         "parameters": round(known[model]["parameters"] / 1e6, 2),
         "GMAC": round(known[model]["clip_gmac"], 2),
+        "frames": known[model]["clip_frames"],
         "seconds_mean": round(seconds, 1),
         "length": runs[0].feature_length,
     }

@@ -115,11 +115,12 @@ class Trainer:
             self.history.append(self._epoch(batches, progress))
             self.seconds = before + time.monotonic() - began
             self.history[-1]["seconds"] = round(self.seconds, 2)
+            if "mAP" in self.history[-1] and 2 * self.step >= self.steps:
+                self._refuse_collapse()
             if time.monotonic() - saved > CHECKPOINT_SECONDS:
                 self._save(folder, identity)
                 saved = time.monotonic()
-            if "mAP" in self.history[-1] and 2 * self.step >= self.steps:
-                self._refuse_collapse()
+        self._refuse_collapse()  # of a training resumed at its end, too
 
     def _epoch(self, batches: Iterator[clips.Batch], progress: Progress) -> dict[str, Any]:
         """One epoch, as a row of the history; the sums stay on the device until its end: no step waits for it."""

@@ -102,8 +102,11 @@ def groups(spec: Mapping[str, Any], frame: pd.DataFrame) -> list[Group]:
             found.append(_group(f"published ({where})", False, heads, rows, models))
     if "GMAC" in frame:
         once = frame.drop_duplicates("model")
-        costs = {row.model: (Cell(f"{row.parameters:.2f}"), Cell(f"{row.GMAC:.2f}")) for row in once.itertuples()}
-        found.append(_group(COST, True, ("parameters, M", "GMAC a clip"), costs, models))
+        shown = {
+            row.model: (f"{row.parameters:.2f}", f"{row.frames:.0f}", f"{row.GMAC:.2f}") for row in once.itertuples()
+        }
+        costs = {model: tuple(map(Cell, texts)) for model, texts in shown.items()}
+        found.append(_group(COST, True, ("parameters, M", "frames a clip", "GMAC a clip"), costs, models))
     return found
 
 

@@ -16,6 +16,8 @@ What every method is called with, and what is expected of it:
 * The trunk is the network's attribute `trunk`: `training.trunk_rate` is the learning rate of what is in it.
 * In a batch of people or cameras, the clips of one person stand side by side, `training.clips` of them.
 * `labels.attributes` is empty where the training data is not annotated; `need_attributes` refuses such data.
+* What methods share: `trunk` (`build_trunk`, `frame_maps`, and `head_width`, that of a head over a narrow trunk),
+  `heads.BNNeck`, `streams.attended_pool`, `nonlocal_block`, `oim`, and the functions of `vreid.losses`.
 * `options` checks its ranges in `__post_init__`, with `spec.within` and `spec.one_of`.
 """
 

@@ -2,9 +2,9 @@
 
 The paper embeds frames; a clip of T frames is averaged over time, and with T = 1 that is the paper's.
 
-Its features, where identities are classified, and where pairs are mined, are one and the same. So with the common neck
-both are those after it (assumed): before it nothing but the pairs sets their scale, and since the farthest positive of
-a whole batch is seldom nearer than its nearest negative, drawing all people together is what lowers the loss.
+With the common neck, pairs are mined where identities are classified, after it (assumed). Before it features share a
+large common part, and since the farthest positive of a whole batch is seldom nearer than its nearest negative, a still
+larger one lowers the loss by drawing all people together; after it features are centred.
 """
 
 from dataclasses import dataclass
@@ -45,8 +45,9 @@ class Msml(nn.Module):
         self.head = BNNeck(channels, people) if options.neck else Classifier(channels, people, options.dropout)
 
     def forward(self, clips: Tensor) -> Outputs:
-        feature, logits = self.head(attended_pool(frame_maps(self.trunk, clips)))
-        return Outputs(feature, feature if self.neck else F.normalize(feature), logits)
+        feature = attended_pool(frame_maps(self.trunk, clips))
+        embedding, logits = self.head(feature)
+        return Outputs(feature, embedding if self.neck else F.normalize(embedding), logits)
 
 
 def build(options: Options, spec: Spec, population: Population, trunk_weights: str | None = None) -> Msml:
@@ -55,7 +56,7 @@ def build(options: Options, spec: Spec, population: Population, trunk_weights: s
 
 def terms(outputs: Outputs, labels: Labels, options: Options) -> dict[str, Tensor]:
     """Cross-entropy + margin sample mining on Euclidean distances of features of length 1, both with weight 1."""
-    distances = losses.euclidean_distances(F.normalize(outputs.feature.float()))
+    distances = losses.euclidean_distances(F.normalize(outputs.embedding.float()))
     return {
         "softmax": losses.softmax_loss(outputs.logits, labels.pids, options.label_smoothing),
         "msml": losses.margin_sample_mining(distances, labels.pids, options.margin),
