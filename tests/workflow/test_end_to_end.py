@@ -113,7 +113,8 @@ def test_snakemake_reports_it_with_captions_and_categories(finished, tmp_path):
     categories = said_in(page, "categories")
     assert {name: sorted(itertools.chain(*parts.values())) for name, parts in categories.items()} == {
         "Tables": ["results/tables/table1.csv"],
-        "Figures": ["results/figures/fig7.svg", "results/figures/fig8.svg"],
+        "Supplement": ["results/tables/cost.csv"],
+        "Figures": ["results/figures/fig7.svg", "results/figures/fig8.svg", "results/figures/gallery.svg"],
         "Claims": ["results/claims.csv"],
         "The whole page": ["results/report/index.html"],
     }

@@ -33,7 +33,12 @@ rule usage:
     input:
         **usage_files(),
     output:
-        csv="results/tables/cost.csv",
+        csv=report(
+            "results/tables/cost.csv",
+            caption="../report/cost.rst",
+            category="Supplement",
+            labels={"table": str(config["cost"]["table"]["number"]), "title": config["cost"]["table"]["title"]},
+        ),
         md="results/tables/cost.md",
         tex="results/tables/cost.tex",
     log:
