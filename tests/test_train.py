@@ -5,6 +5,7 @@ import math
 import random
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
@@ -198,10 +199,11 @@ def test_no_epochs_leave_the_network_as_it_starts(world, tmp_path):
         assert np.isfinite(stored["features"]).all()
 
 
-def collapse_of(history: list[dict], collapsed: dict[str, float]) -> str | None:
-    """What is said of a training with this history, if anything."""
+def collapse_of(history: list[dict], collapsed: dict[str, float], epochs: int | None = None) -> str | None:
+    """What is said of a training of so many epochs, by default as many as its history has, if anything."""
     method = methods.Method(options=dict, network=None, losses=None, collapsed=lambda options: collapsed)
-    trainer = training.Trainer(spec(), method, {}, None, None, None, None, history=history)
+    asked, data = spec(training={"epochs": epochs or len(history)}), SimpleNamespace(steps_per_epoch=1)
+    trainer = training.Trainer(asked, method, {}, data, None, None, None, len(history), history)
     try:
         trainer._refuse_collapse()
     except InputError as error:
@@ -220,9 +222,10 @@ def test_a_training_that_draws_all_people_together_is_refused():
     assert collapse_of([*shrinking, {"spread": 0.06}], {}) is None
 
 
-def told(triplet: list[float], spread: list[float]) -> str | None:
+def told(triplet: list[float], spread: list[float], epochs: int | None = None) -> str | None:
     """What is said of a training whose triplet loss would be 0.3 for equal features."""
-    return collapse_of([{"spread": s, "triplet": t} for s, t in zip(spread, triplet, strict=True)], {"triplet": 0.3})
+    history = [{"spread": s, "triplet": t} for s, t in zip(spread, triplet, strict=True)]
+    return collapse_of(history, {"triplet": 0.3}, epochs)
 
 
 ALIKE, DRAWN_APART, SHRINKING = [0.4] * 6, [0.4, 0.41, 0.42, 0.43, 0.44, 0.45], [0.4, 0.3, 0.25, 0.22, 0.21, 0.2]
@@ -232,6 +235,7 @@ def test_a_metric_loss_parked_at_its_value_for_equal_features_is_refused():
     parked = [0.33, 0.31, 0.305, 0.301, 0.298, 0.296]
     assert "the term `triplet` stands at 0.2960, where equal features give 0.3000" in told(parked, ALIKE)
     assert told(parked, DRAWN_APART) is None
+    assert told(parked, ALIKE, epochs=8) is None  # it may yet leave
     assert told([*parked[:5], 0.29], ALIKE) is None  # it has left
     assert told(parked[:3], ALIKE[:3]) is None  # too early to tell
     assert collapse_of([{"spread": 0.4, "triplet": 0.0}] * 6, {"triplet": 0.0}) is None  # a margin of 0, kept by all
@@ -244,6 +248,7 @@ def test_a_metric_loss_that_stays_above_that_value_is_refused_if_people_are_draw
     assert "stands at 0.3550, where equal features give 0.3000, and people are at mean" in told(falling, SHRINKING)
     assert told(falling, DRAWN_APART) is None  # it comes from above, as hard mining does
     assert told(falling, ALIKE) is None  # hard data
+    assert "stands at 0.3550" in told(falling, SHRINKING, epochs=8)  # which is seen before the end
     assert told([*falling[:5], 0.29], SHRINKING) is None
 
 

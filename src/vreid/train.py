@@ -167,9 +167,9 @@ class Trainer:
     def _refuse_collapse(self) -> None:
         """A training that makes features alike, or whose metric loss never leaves their value, is no result.
 
-        Hard mining comes to that value from above, and on hard data may stay above; so over the second half of what
-        there is, a loss is refused that stands at the value while people are no further apart than in the first
-        epoch, or that is not below it while they are drawn together.
+        Hard mining comes to that value from above, and on hard data may stay above or leave it late. So over the second
+        half of what there is, a loss is refused that is not below the value while people are drawn together; and at
+        the end of the training one that stands at it while they are no further apart than in the first epoch.
         """
         last = self.history[-1] if self.history else {}
         recent = self.history[len(self.history) // 2 :] if len(self.history) >= 6 else []  # a shorter one may pass by
@@ -182,7 +182,9 @@ class Trainer:
         for term, alike in self.method.collapsed(self.options).items():
             # A model may do without the term; and with a margin of 0, equal features cost nothing, as good ones do.
             values = [epoch[term] / alike for epoch in recent if alike and term in epoch] or [0.0]
-            parked = min(values) >= 1 - PARKED and max(values) <= 1 + PARKED and apart <= first
+            parked = (
+                self.step == self.steps and min(values) >= 1 - PARKED and max(values) <= 1 + PARKED and apart <= first
+            )
             if parked or (min(values) >= 1 and apart < DRAWN_TOGETHER * first):
                 stands = f"the term `{term}` stands at {last[term]:.4f}, where equal features give {alike:.4f}"
                 distance = f"people are at mean cosine distance {apart:.2g}, after {first:.2g} at first"
