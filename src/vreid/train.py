@@ -182,10 +182,9 @@ class Trainer:
         for term, alike in self.method.collapsed(self.options).items():
             # A model may do without the term; and with a margin of 0, equal features cost nothing, as good ones do.
             values = [epoch[term] / alike for epoch in recent if alike and term in epoch] or [0.0]
-            parked = (
-                self.step == self.steps and min(values) >= 1 - PARKED and max(values) <= 1 + PARKED and apart <= first
-            )
-            if parked or (min(values) >= 1 and apart < DRAWN_TOGETHER * first):
+            parked = max(abs(value - 1) for value in values) <= PARKED and apart <= first
+            drawn_together = min(values) >= 1 and apart < DRAWN_TOGETHER * first
+            if drawn_together or (parked and self.step == self.steps):
                 stands = f"the term `{term}` stands at {last[term]:.4f}, where equal features give {alike:.4f}"
                 distance = f"people are at mean cosine distance {apart:.2g}, after {first:.2g} at first"
                 raise InputError(f"{where}, {stands}, and {distance}; {mend}")
