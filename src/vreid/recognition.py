@@ -13,7 +13,7 @@ from vreid import typeset
 from vreid.data.attributes import QUALITY
 from vreid.errors import InputError
 from vreid.results import Result, mean_and_std, read_results
-from vreid.tables import Place, Spec, measured
+from vreid.tables import Place, Spec, identity, measured
 from vreid.typeset import BLANK, Cell, Group, Shown
 
 METRICS = ("accuracy", "F1")
@@ -72,23 +72,11 @@ def _recognised(runs: Sequence[Result]) -> Mapping[str, Mapping[str, Any]]:
 
 def _row(spec: Spec, place: Place, runs: Sequence[Result], group: str, name: str) -> dict[str, Any]:
     scores = [_checked(run, group, name, spec["metrics"]) for run in runs]
-    run = runs[0]
     cells = {
-        "table": str(spec["number"]),
+        **identity(spec, place, runs),
         "attribute": name,
         "stream": STREAMS.get(group, group),
         "quality": name in QUALITY,
-        "model": run.model,
-        "label": place.row.get("label", run.model),
-        "column_train": place.column["train"],
-        "column_test": place.column["test"],
-        "train": run.train,
-        "test": run.test,
-        "rendered": run.rendered,
-        "recipe": run.recipe,
-        "seeds": " ".join(str(run.seed) for run in runs),
-        "num_seeds": len(runs),
-        "unit": "percent",
         "tracklets": scores[0]["tracklets"],
         "majority": round(100 * scores[0]["majority"], 6),
     }

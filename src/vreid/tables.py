@@ -98,7 +98,8 @@ def tabulate(
         beside = _beside(spec, place.row, place.column, published)
         cost = _cost(spec, place.row["model"], runs, known) if spec.get("costs") else {}
         lost = _decline(spec, place, runs, results) if "decline" in spec else {}
-        rows.append(_identity(spec, place, runs) | _means(spec, place, runs) | lost | cost | beside)
+        known_by = identity(spec, place, runs) | {"protocol": _protocol(place, runs)}
+        rows.append(known_by | _means(spec, place, runs) | lost | cost | beside)
     return pd.DataFrame(rows)
 
 
@@ -124,7 +125,8 @@ def _cost(spec: Spec, model: str, runs: Sequence[Result], known: Mapping[str, Ma
     }
 
 
-def _identity(spec: Spec, place: Place, runs: Sequence[Result]) -> dict[str, Any]:
+def identity(spec: Spec, place: Place, runs: Sequence[Result]) -> dict[str, Any]:
+    """What a row of a table's CSV says of the runs behind it."""
     run = runs[0]
     return {
         "table": str(spec["number"]),
@@ -136,7 +138,6 @@ def _identity(spec: Spec, place: Place, runs: Sequence[Result]) -> dict[str, Any
         "test": run.test,
         "rendered": run.rendered,
         "recipe": run.recipe,
-        "protocol": _protocol(place, runs),
         "seeds": " ".join(str(run.seed) for run in runs),
         "num_seeds": len(runs),
         "unit": "percent",
