@@ -107,7 +107,7 @@ def features(
     for batch in clips.load(batches, workers):
         with autocast(spec.training.precision):
             outputs = network(to_network(batch.clips))
-        rows, places = batch.tracklets.to(device()), batch.places.to(device())
+        rows, places = (own.to(device(), non_blocking=True) for own in (batch.tracklets, batch.places))
         pool.add(rows, places, outputs.embedding.float())
         for group, logits in outputs.attributes.items():
             pooled.setdefault(group, Mean(counts)).add(rows, places, logits.float())

@@ -80,7 +80,7 @@ class TrainingData:
         self.population = methods.Population(len(pids), known)
 
     def labels(self, tracklets: Tensor) -> methods.Labels:
-        rows = tracklets.to(device())
+        rows = tracklets.to(device(), non_blocking=True)
         chosen = {group: (targets[rows], annotated[rows]) for group, (targets, annotated) in self.attributes.items()}
         return methods.Labels(self.pids[rows], chosen, self.population.attributes)
 

@@ -6,6 +6,7 @@ random generator, and the number of loader processes changes nothing.
 
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -203,9 +204,14 @@ def _rectangles(n: int, h: int, w: int, rng: Generator) -> np.ndarray:
 
 def normalise(frames: Tensor) -> Tensor:
     """uint8 frames (…, 3, H, W) → float32 by ImageNet's mean and deviation, on the frames' own device."""
-    mean = torch.tensor(IMAGENET_MEAN, device=frames.device)[:, None, None]
-    std = torch.tensor(IMAGENET_STD, device=frames.device)[:, None, None]
+    mean, std = _statistics(frames.device)
     return (frames.float() / 255 - mean) / std
+
+
+@cache  # a tensor made anew for every batch would make the processor wait for the GPU
+def _statistics(device: torch.device) -> Tensor:
+    with torch.inference_mode(False):  # or a training could not use it after a validation
+        return torch.tensor([IMAGENET_MEAN, IMAGENET_STD], device=device)[:, :, None, None]
 
 
 # ---- batches --------------------------------------------------------------------------------------------------------
