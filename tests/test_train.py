@@ -152,6 +152,15 @@ def test_without_warm_up_the_learning_rate_starts_whole():
     assert training.learning_rate(0, 10, Training(lr=0.5, warmup=0.0)) == 0.5
 
 
+def test_a_budget_scales_the_learning_rate_of_whatever_recipe():
+    for recipe in (3.0e-4, 3.5e-4):
+        schedule = Training(lr=recipe, lr_scale=2.0, warmup=0.2, warmup_from=0.1)
+        plain = Training(lr=recipe, warmup=0.2, warmup_from=0.1)
+        for step in range(10):
+            rate = training.learning_rate(step, 10, schedule)
+            assert rate == pytest.approx(2 * training.learning_rate(step, 10, plain))
+
+
 def test_an_exponential_schedule_falls_from_its_milestone_to_the_end():
     schedule = Training(lr=1.0, warmup=0.0, schedule="exponential", milestones=(0.5,), decay=0.01)
     rates = [training.learning_rate(step, 10, schedule) for step in range(11)]

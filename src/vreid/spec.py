@@ -103,6 +103,7 @@ class Training:
     optimiser: str = "adam"  # adam | sgd | nesterov (both with momentum)
     momentum: float = 0.9  # of sgd and nesterov
     lr: float = 3e-4
+    lr_scale: float = 1.0  # multiplies lr: what a budget of few steps needs, whatever the recipe's rate
     trunk_rate: float = 1.0  # the trunk's learning rate, as a share of that of the rest
     weight_decay: float = 5e-4
     warmup: float = 0.02  # fraction of the training with a linear warm-up …
@@ -122,7 +123,7 @@ class Training:
         if self.schedule == "exponential" and len(self.milestones) != 1:
             raise InputError(f"milestones: an exponential schedule starts at one, not {len(self.milestones)}")
         within(self, "people", "clips", "validate_every", "threads", at_least=1)
-        within(self, "epochs", "lr", "trunk_rate", "weight_decay", at_least=0)
+        within(self, "epochs", "lr", "lr_scale", "trunk_rate", "weight_decay", at_least=0)
         within(self, "warmup", "warmup_from", "milestones", "decay", "momentum", at_least=0, at_most=1)
 
 

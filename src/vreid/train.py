@@ -47,12 +47,12 @@ def learning_rate(step: int, steps: int, spec: Training) -> float:
 
     All stand at fractions of the whole training.
     """
-    done = step / steps
+    done, top = step / steps, spec.lr * spec.lr_scale
     if spec.schedule == "exponential":
         (start,) = spec.milestones
-        decayed = spec.lr * spec.decay ** (max(0.0, done - start) / max(1 - start, 1e-9))
+        decayed = top * spec.decay ** (max(0.0, done - start) / max(1 - start, 1e-9))
     else:
-        decayed = spec.lr * spec.decay ** sum(done >= milestone for milestone in spec.milestones)
+        decayed = top * spec.decay ** sum(done >= milestone for milestone in spec.milestones)
     if done >= spec.warmup:
         return decayed
     return decayed * (spec.warmup_from + (1 - spec.warmup_from) * done / spec.warmup)
