@@ -354,8 +354,8 @@ def page(found: Mapping[str, Any]) -> str:
         "is the trainer's own: forward pass, losses, backward pass, optimiser, DVDP. Waits are operations in a step "
         "for which the processor waits for the GPU.",
         tabulate(rows, "keys", "pipe", showindex=False),
-        f"Of {len(steps)} models, {(steps['launching'] > 0.9 * steps['seconds']).sum()} take the processor longer than 90 % "
-        "of the step to launch: there the GPU is not what limits them.",
+        f"Of {len(steps)} models, {(steps['launching'] > 0.9 * steps['seconds']).sum()} take the processor longer than "
+        "90 % of the step to launch: there the GPU is not what limits them.",
         "Where a step waits: "
         + (", ".join(f"{place} ({count} models)" for place, count in waits.items()) or "nowhere")
         + ".",
