@@ -331,7 +331,7 @@ def page(found: Mapping[str, Any]) -> str:
             "waits a step": steps["synchronisations"].map(len),
         }
     )
-    waits = steps["synchronisations"].explode().dropna().value_counts()
+    waits = steps["synchronisations"].map(set).explode().dropna().value_counts()
     load = found["loading"]
     trunks = pd.DataFrame(
         [
@@ -344,8 +344,7 @@ def page(found: Mapping[str, Any]) -> str:
         f"`PYTHONPATH=src python3 benchmarks/gpu.py`, {found['day']}, commit {commit[:12]}"
         f"{' with changes' if changed else ''}, {found['device']}, {found['cpus']} cores of {found['cpu']}, torch "
         f"{found['torch']}. Frames of 256×128 are rendered in MARS's layout ({found['render_seconds']:.0f} s); "
-        "ResNet-50 starts from random weights, or in the whole training below from what its trunk learned of the same "
-        "people by the softmax loss alone, so scores say that it learns and nothing of MARS.",
+        "ResNet-50 starts from random weights.",
         f"A product of two 8192² bfloat16 matrices ran at {peak:.0f} TFLOP/s.",
         "## The bare trunk, forward and backward, 128 frames where nothing else is said",
         tabulate(trunks, "keys", "pipe", showindex=False),
@@ -355,13 +354,13 @@ def page(found: Mapping[str, Any]) -> str:
         "for which the processor waits for the GPU.",
         tabulate(rows, "keys", "pipe", showindex=False),
         f"Of {len(steps)} models, {(steps['launching'] > 0.9 * steps['seconds']).sum()} take the processor longer than "
-        "90 % of the step to launch: there the GPU is not what limits them.",
+        "90 % of the step to launch: there the GPU is not what limits them, and the times compare Python's overhead.",
         "Where a step waits: "
         + (", ".join(f"{place} ({count} models)" for place, count in waits.items()) or "nowhere")
         + ".",
     ]
     if found["failed"]:
-        parts += ["Failed: " + "; ".join(f"`{name}`: {error}" for name, error in found["failed"].items())]
+        parts += ["Not measured: " + "; ".join(f"`{name}`: {error}" for name, error in found["failed"].items())]
     parts += [
         "## Reading frames",
         f"{CURVE['model']}, {load['workers']} loading processes: {1e3 * load['had']:.1f} ms a step with its batch at "
@@ -379,6 +378,8 @@ def whole_training(run: Mapping[str, Any]) -> list[str]:
     took = ", ".join(f"{name} {value:.0f}" for name, value in run["seconds"].items())
     return [
         f"## A whole training of {CURVE['model']} by the workflow's verbs",
+        "From what the trunk learned of the same people by the softmax loss alone; scores say that it learns, and "
+        "nothing of MARS.",
         tabulate(history[history["mAP"].notna()][shown].round(3), "keys", "pipe", showindex=False),
         f"Seconds, from the start of Python to its end: {took}; {run['test_frames']} test frames were embedded.",
         f"Scores under queries-removed: mAP {scores['mAP']:.3f}, R1 {scores['R1']:.3f}.",
