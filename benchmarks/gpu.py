@@ -25,7 +25,7 @@ import yaml
 from tabulate import tabulate
 
 from vreid import provenance
-from vreid.cost import _gmac
+from vreid.cost import cost
 from vreid.data import clips
 from vreid.data.frames import FrameReader
 from vreid.data.tracklets import read_tracklets
@@ -33,7 +33,6 @@ from vreid.errors import InputError
 from vreid.hardware import autocast, device, device_name
 from vreid.models import method as methods
 from vreid.models.trunk import build_trunk
-from vreid.outline import outline
 from vreid.spec import Spec, Trunk, resolve
 from vreid.train import Trainer, TrainingData, optimiser_of
 
@@ -49,12 +48,7 @@ WORLD = {
     "tracklets_per_person": 0.6,
     "height": 256,
     "width": 128,
-    "mean_frames": 12,
-    "camera_strength": 1.8,
-    "jitter": 1.5,
-    "fault_rate": 1.0,
-    "identity_detail": 0.5,
-}
+}  # and the rest as config.yaml has it
 WARM_UP, STEPS = 6, 12
 CURVE = {"model": "asta+aitl", "epochs": 30, "validate_every": 5}
 NOT_TRAINED = ("untrained", "trunk")
@@ -175,12 +169,12 @@ def step_cost(spec: Spec, index: Path, root: Path) -> dict[str, Any]:
     loss = float(last["loss"])
     if loss != loss:
         raise InputError(f"models.{spec.model}: the loss is {loss}")
-    network = outline(spec, PEOPLE)
+    counted = cost(spec, PEOPLE, spec.clips.frames)
     found |= {
         "loss": loss,
         "gib": torch.cuda.max_memory_allocated() / 2**30,
-        "parameters": sum(weight.numel() for weight in trainer.network.parameters()),
-        "gmac": _gmac(network.eval(), spec, spec.clips.frames),
+        "parameters": counted.parameters,
+        "gmac": counted.clip_gmac,
         "launching": launching(work),
         "synchronisations": synchronisations(work),
     }
@@ -266,7 +260,9 @@ def measure(folder: Path) -> dict[str, Any]:
     root, index = folder / "rendered", folder / "annotated.csv.gz"
     found: dict[str, Any] = {"device": device_name(), "cpus": os.cpu_count(), "cpu": provenance.cpu_name()}
     found |= {"torch": torch.__version__, "day": str(datetime.date.today()), "commit": provenance.commit()}
-    found["render_seconds"] = verb("render", "--world", json.dumps(WORLD), "--out", root, "--workers", workers)
+    found["render_seconds"] = verb(
+        "render", "--world", json.dumps(config["world"] | WORLD), "--out", root, "--workers", workers
+    )
     verb("index", "--layout", "mars", "--root", root, "--out", folder / "tracklets.csv.gz")
     attributes = root / "mars_attributes.csv"
     verb("annotate", "--index", folder / "tracklets.csv.gz", "--attributes", attributes, "--out", index)
