@@ -6,6 +6,7 @@ import pytest
 
 from vreid import __main__ as command_line
 from vreid.cost import cost
+from vreid.results import read_cost
 from vreid.spec import Spec
 
 FULL = {"streams": ["reid", "irrelevant", "relevant"], "losses": ["softmax", "triplet", "attributes", "aitl"]}
@@ -40,8 +41,7 @@ def test_a_whole_tracklet_is_counted_at_its_length():
 
 
 def test_the_verb_writes_what_tables_read(tmp_path):
-    out = tmp_path / "m.json"
-    arguments = ["--spec", json.dumps({"model": "m", "seed": 0, "trunk": {"weights": "none"}})]
-    arguments += ["--people", "625", "--tracklet-frames", "56", "--out", str(out)]
+    specs = [{"model": name, "seed": 0, "trunk": {"weights": "none"}} for name in ("one", "two")]
+    arguments = ["--specs", json.dumps(specs), "--people", "625", "--tracklet-frames", "56", "--out", str(tmp_path)]
     assert command_line.main(["cost", *arguments]) == 0
-    assert json.loads(out.read_text())["model"] == "m"
+    assert [read_cost(tmp_path / f"{name}.json")["model"] for name in ("one", "two")] == ["one", "two"]

@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision.io import decode_jpeg
 
+from vreid.data import frames
 from vreid.data.frames import FrameReader
 from vreid.errors import InputError
 
@@ -28,9 +30,9 @@ GOOD = "bbox_train/0001/good.jpg"
 
 
 def test_frames_are_channels_first_rgb_bytes(root, smooth):
-    frames = FrameReader(root, HEIGHT, WIDTH)([GOOD, GOOD])
-    assert frames.shape == (2, 3, HEIGHT, WIDTH) and frames.dtype == torch.uint8
-    difference = frames[0].permute(1, 2, 0).numpy().astype(int) - smooth
+    pair = FrameReader(root, HEIGHT, WIDTH)([GOOD, GOOD])
+    assert pair.shape == (2, 3, HEIGHT, WIDTH) and pair.dtype == torch.uint8
+    difference = pair[0].permute(1, 2, 0).numpy().astype(int) - smooth
     assert abs(difference).mean() < 2
 
 
@@ -38,6 +40,16 @@ def test_frames_come_in_the_order_of_their_names(root, smooth):
     Image.fromarray(255 - smooth).save(root / "negative.jpg", quality=98)
     reader = FrameReader(root, HEIGHT, WIDTH)
     assert torch.equal(reader(["negative.jpg", GOOD]), reader([GOOD, "negative.jpg"]).flip(0))
+
+
+def test_frames_are_decoded_once_while_there_is_room(root, smooth, monkeypatch):
+    Image.fromarray(255 - smooth).save(root / "negative.jpg", quality=98)
+    monkeypatch.setattr(frames, "KEPT_BYTES", 3 * HEIGHT * WIDTH)
+    reader, decoded = FrameReader(root, HEIGHT, WIDTH), []
+    monkeypatch.setattr(frames, "decode_jpeg", lambda *a, **k: decoded.append(1) or decode_jpeg(*a, **k))
+    first, again = reader([GOOD, "negative.jpg", GOOD]), reader([GOOD, "negative.jpg", GOOD])
+    assert torch.equal(first, again) and torch.equal(first[0], first[2])
+    assert len(decoded) == 3  # the second frame, for which there was no room, twice
 
 
 def test_a_grey_jpeg_becomes_rgb(root, smooth):

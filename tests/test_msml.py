@@ -185,3 +185,13 @@ def test_without_a_neck_half_of_the_feature_is_dropped_before_the_classifier_in_
 def test_a_bad_option_is_refused_by_its_key(options, told):
     with pytest.raises(InputError, match=f"^models.m: {told}"):
         METHOD.settings(replace(paper_scale.SMALL, options=options))
+
+
+def test_without_weight_the_softmax_loss_stands_alone():
+    outputs = Outputs(torch.randn(4, 8), torch.randn(4, 8), torch.randn(4, 2))
+    labels = Labels(torch.tensor([0, 0, 1, 1]), {})
+    assert set(METHOD.losses(outputs, labels, Options(weight=0.0))) == {"softmax"}
+    assert METHOD.collapsed(Options(weight=0.0)) == {}
+    half, whole = (METHOD.losses(outputs, labels, Options(weight=w))["msml"] for w in (0.5, 1.0))
+    assert half == pytest.approx(float(whole) / 2)
+    assert METHOD.collapsed(Options(weight=0.5)) == {"msml": 0.3}

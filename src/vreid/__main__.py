@@ -207,11 +207,11 @@ def score(a: argparse.Namespace) -> None:
 
 
 def cost(a: argparse.Namespace) -> None:
-    """Count the parameters and multiply-adds of a model."""
-    from vreid.cost import write_cost
+    """Count the parameters and multiply-adds of models, a JSON each."""
+    from vreid.cost import write_costs
     from vreid.spec import Spec
 
-    write_cost(Spec.from_mapping(a.spec), a.people, a.tracklet_frames, a.out)
+    write_costs([Spec.from_mapping(spec) for spec in a.specs], a.people, a.tracklet_frames, a.out)
 
 
 def table(a: argparse.Namespace) -> None:
@@ -394,10 +394,10 @@ VERBS: dict[Callable[[argparse.Namespace], None], list[Option]] = {
         OUT,
     ],
     cost: [
-        ("--spec", {"type": data, "required": True, "help": "the resolved spec of a run: JSON, or a file of it"}),
+        ("--specs", {"type": data, "required": True, "help": "resolved specs: a JSON list, or a file of it"}),
         ("--people", {"type": int, "required": True, "help": "people that the classifier tells apart"}),
         ("--tracklet-frames", {"type": int, "required": True, "help": "frames of the tracklet that is counted"}),
-        OUT,
+        ("--out", {"type": Path, "required": True, "help": "folder that a <model>.json is written to for each"}),
     ],
     table: [
         ("--spec", {"type": data, "required": True, "help": "title, metrics, rows and columns (JSON)"}),

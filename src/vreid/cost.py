@@ -1,6 +1,7 @@
 """What a model costs, counted without running it: parameters, and multiply-adds of a test clip and of a tracklet."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,8 +50,9 @@ def _gmac(network: torch.nn.Module, spec: Spec, frames: int) -> float:
     return counter.get_total_flops() / 2e9  # it counts a multiply-add as two
 
 
-def write_cost(spec: Spec, people: int, tracklet_frames: int, out: Path) -> None:
-    """Write the cost of a model as JSON."""
-    found = {"model": spec.model, "method": spec.method, **cost(spec, people, tracklet_frames)._asdict()}
-    with written_whole(out) as aside:
-        aside.write_text(json.dumps(found, indent=2) + "\n")
+def write_costs(specs: Iterable[Spec], people: int, tracklet_frames: int, folder: Path) -> None:
+    """Write the cost of each model to `folder`/<model>.json."""
+    for spec in specs:
+        found = {"model": spec.model, "method": spec.method, **cost(spec, people, tracklet_frames)._asdict()}
+        with written_whole(folder / f"{spec.model}.json") as aside:
+            aside.write_text(json.dumps(found, indent=2) + "\n")

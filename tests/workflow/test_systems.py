@@ -174,6 +174,6 @@ def test_a_twelfth_system_is_one_file_and_one_entry(checkout):
     checkout.overlay = f"{checkout.overlay} new.yaml"
     jobs = {f"{rule} synth-mars new {seed}" for rule in ("freeze", "train") for seed in (0, 1)}
     jobs |= {f"{rule} synth-mars new {seed} synth-mars" for rule in ("embed", "score") for seed in (0, 1)}
-    assert checkout.plan() == jobs | {"cost new", "table table1", "usage", "report"}
+    assert checkout.plan() == jobs | {"costs", "table table1", "usage", "report"}
     checkout.snakemake("--cores", "all", "results/tables/table1.csv")
     assert set(tables.read(checkout.root / "results/tables/table1.csv").model) == {"baseline", "aitl", "new"}

@@ -26,7 +26,7 @@ rule attend:
         root=lambda w: DATASETS[w.dataset]["root"],
         frame_size=lambda w: frame_size(w.dataset),
         rendered=lambda w: "--rendered" if is_rendered(w.dataset) else "",
-        code=lambda w: code_digest("vreid.attend", f"vreid.models.{method_of(w)}"),
+        code=lambda w: code_digest("vreid.attend", f"vreid.models.{method_of(w.model)}"),
     shell:
         "python -m vreid attend --spec {input.spec:q} --weights {input.weights:q} --index {input.index:q}"
         " --root {params.root:q} --dataset {wildcards.dataset} {params.frame_size} {params.rendered}"

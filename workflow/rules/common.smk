@@ -98,11 +98,11 @@ def training_threads(w):
 
 def method_code(w):
     """The digest of the code that a run of this model uses."""
-    return code_digest("vreid.train", "vreid.embed", f"vreid.models.{method_of(w)}")
+    return code_digest("vreid.train", "vreid.embed", f"vreid.models.{method_of(w.model)}")
 
 
-def method_of(w):
-    return resolve(config, w.model, 0).method
+def method_of(model):
+    return resolve(config, model, 0).method
 
 
 def trunk_weights(w):
@@ -120,11 +120,11 @@ def trained(w):
     return {"weights": f"{run}/weights.pt", "record": f"{run}/train.json"}
 
 
-def paper_scale(w):
-    """The spec of a model at the size at which costs are counted."""
+def paper_scale(model):
+    """The spec of a model, as data, at the size at which costs are counted."""
     sizes = config["cost"]
     budget = config["budget"] | {name: config["budget"][name] | sizes[name] for name in ("trunk", "clips")}
-    return canonical(dataclasses.asdict(resolve(config | {"budget": budget}, w.model, 0)))
+    return dataclasses.asdict(resolve(config | {"budget": budget}, model, 0))
 
 
 def source_files(name):

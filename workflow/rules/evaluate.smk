@@ -36,24 +36,25 @@ rule embed:
         " --out {output:q} --workers {resources.loaders} 2>&1 | tee {log}"
 
 
-rule cost:
+rule costs:  # one job: most of counting one model is the start of a Python
     output:
-        "results/cost/{model}.json",
+        expand("results/cost/{model}.json", model=SHOWN_MODELS),
     log:
-        "logs/cost/{model}.log",
+        "logs/costs.log",
     benchmark:
-        "results/benchmarks/cost/{model}.tsv"
+        "results/benchmarks/costs.tsv"
     localrule: True
     conda:
         "../envs/vreid.yaml"
     params:
-        spec=paper_scale,
+        specs=lambda w: canonical([paper_scale(model) for model in SHOWN_MODELS]),
         people=config["cost"]["people"],
         frames=config["cost"]["tracklet_frames"],
-        code=lambda w: code_digest("vreid.cost", f"vreid.models.{method_of(w)}"),
+        folder=lambda w, output: os.path.dirname(output[0]),
+        code=lambda w: code_digest("vreid.cost", *{f"vreid.models.{method_of(model)}" for model in SHOWN_MODELS}),
     shell:
-        "python -m vreid cost --spec {params.spec:q} --people {params.people} --tracklet-frames {params.frames}"
-        " --out {output:q} 2>&1 | tee {log}"
+        "python -m vreid cost --specs {params.specs:q} --people {params.people} --tracklet-frames {params.frames}"
+        " --out {params.folder:q} 2>&1 | tee {log}"
 
 
 rule score:

@@ -86,6 +86,10 @@ RECORDS += dict.fromkeys(
     [training_of(Path(path).parents[1]) for path in METRICS]
     + [training_of(run) for figure in config["figures"] for run in figure_runs(figure)]
 )
+# The models of all these runs.
+SHOWN_MODELS = list(
+    dict.fromkeys([Path(path).parents[1].name for path in RECORDS] + [Path(path).parents[2].name for path in METRICS])
+)
 
 
 def benchmarked_runs():
@@ -108,12 +112,10 @@ def benchmarked_runs():
 def usage_files():
     """What the table of what every run took is made of."""
     runs = benchmarked_runs()
-    models = dict.fromkeys(Path(path).parent.parent.name for path in RECORDS)
-    models |= dict.fromkeys(Path(path).parents[2].name for path in METRICS)
     return {
         "records": [run["record"] for run in runs],
         "benchmarks": list(dict.fromkeys(run[job] for run in runs for job in ("training", "embedding") if job in run)),
-        "costs": [f"results/cost/{model}.json" for model in models],
+        "costs": [f"results/cost/{model}.json" for model in SHOWN_MODELS],
     }
 
 

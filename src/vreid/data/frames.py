@@ -11,6 +11,8 @@ from torchvision.io import ImageReadMode, decode_jpeg
 
 from vreid.errors import InputError
 
+KEPT_BYTES = 2**27  # of decoded frames, by each reader: those of a rendered dataset, few of a real one
+
 
 class FrameReader:
     """Reads frames of one dataset as uint8 (N, 3, height, width).
@@ -18,17 +20,25 @@ class FrameReader:
     A frame of another size is resized (DukeMTMC-VideoReID's differ from box to box), unless `stored_size` says what
     every frame of the dataset measures (MARS: 256×128): then it is an error, since something else than the dataset
     lies there. An undecodable frame is an error at once; it is not tried again.
+    Frames are kept decoded, up to 128 MiB of them.
     """
 
     def __init__(self, root: str | Path, height: int, width: int, stored_size: tuple[int, int] | None = None):
         self.root = Path(root)
         self.size = (height, width)
         self.stored_size = stored_size
+        self._kept: dict[str, Tensor] = {}
+        self._room = KEPT_BYTES // (3 * height * width)
 
     def __call__(self, names: Sequence[str]) -> Tensor:
         frames = torch.empty(len(names), 3, *self.size, dtype=torch.uint8)
         for i, name in enumerate(names):
-            frames[i] = self._frame(name)
+            frame = self._kept.get(name)
+            if frame is None:
+                frame = self._frame(name)
+                if len(self._kept) < self._room:
+                    self._kept[name] = frame
+            frames[i] = frame
         return frames
 
     def _frame(self, name: str) -> Tensor:

@@ -22,7 +22,7 @@ from vreid.metrics import SNIPPET_ATTENTION
 from vreid.models.method import Labels, Method, Outputs, Population
 from vreid.models.oim import OIM
 from vreid.models.precision import unrounded
-from vreid.models.trunk import build_trunk, frame_maps
+from vreid.models.trunk import build_trunk, frame_maps, head_width
 from vreid.spec import Spec, one_of, within
 
 
@@ -31,7 +31,7 @@ class Options:
     """How snippets become vectors, and how tracklets are compared. The defaults are the original's."""
 
     attention: str = "co"  # frames of the gallery's snippet weighted by the probe's query | self: by its own | mean
-    width: int = 128  # channels of queries, keys and values
+    width: int = 128  # channels of queries, keys and values, at most the trunk's
     fraction: float = 0.2  # of the snippet pairs of two tracklets, the nearest, that count
     scale: float = 30.0  # of the cosines in the OIM loss
     momentum: float = 0.5  # of the OIM memory
@@ -99,12 +99,13 @@ class Case(nn.Module):
         super().__init__()
         self.attention = options.attention
         self.trunk = trunk
-        self.value = Projection(trunk.channels, options.width)
+        width = head_width(options.width, trunk.channels)
+        self.value = Projection(trunk.channels, width)
         if self.attention != "mean":
-            self.query = Projection(trunk.channels, options.width)
-            self.key = Projection(trunk.channels, options.width)
-            self.pair = PairHead(options.width)
-        self.oim = OIM(options.width, population.people, options.scale, options.momentum)
+            self.query = Projection(trunk.channels, width)
+            self.key = Projection(trunk.channels, width)
+            self.pair = PairHead(width)
+        self.oim = OIM(width, population.people, options.scale, options.momentum)
 
     def forward(self, clips: Tensor) -> Outputs:
         maps = frame_maps(self.trunk, clips)

@@ -25,12 +25,13 @@ class Options:
     """The defaults are the unified recipe."""
 
     margin: float = 0.6  # assumed: that of the authors' sample code; the one used on MARS is unknown
+    weight: float = 1.0  # of the term beside the softmax loss; 0 for that loss alone
     neck: bool = True  # BNNeck before the classifier; without it dropout, and the feature of length 1 is compared
     dropout: float = 0.5  # before the classifier where there is no neck
     label_smoothing: float = 0.0
 
     def __post_init__(self):
-        within(self, "margin", at_least=0)
+        within(self, "margin", "weight", at_least=0)
         within(self, "dropout", "label_smoothing", at_least=0, below=1)
 
 
@@ -55,17 +56,17 @@ def build(options: Options, spec: Spec, population: Population, trunk_weights: s
 
 
 def terms(outputs: Outputs, labels: Labels, options: Options) -> dict[str, Tensor]:
-    """Cross-entropy + margin sample mining on Euclidean distances of features of length 1, both with weight 1."""
-    distances = losses.euclidean_distances(F.normalize(outputs.embedding.float()))
-    return {
-        "softmax": losses.softmax_loss(outputs.logits, labels.pids, options.label_smoothing),
-        "msml": losses.margin_sample_mining(distances, labels.pids, options.margin),
-    }
+    """Cross-entropy + margin sample mining on Euclidean distances of features of length 1."""
+    found = {"softmax": losses.softmax_loss(outputs.logits, labels.pids, options.label_smoothing)}
+    if options.weight:
+        distances = losses.euclidean_distances(F.normalize(outputs.embedding.float()))
+        found["msml"] = options.weight * losses.margin_sample_mining(distances, labels.pids, options.margin)
+    return found
 
 
 def collapsed(options: Options) -> dict[str, float]:
     """With all features alike, the two extreme pairs are equally far apart."""
-    return {"msml": options.margin}
+    return {"msml": options.weight * options.margin} if options.weight else {}
 
 
 METHOD = Method(options=Options, network=build, losses=terms, collapsed=collapsed)

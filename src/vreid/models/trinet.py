@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from vreid import losses
 from vreid.models.method import Labels, Method, Outputs, Population
 from vreid.models.streams import attended_pool
-from vreid.models.trunk import build_trunk, frame_maps
+from vreid.models.trunk import build_trunk, frame_maps, head_width
 from vreid.spec import Spec, within
 
 
@@ -21,7 +21,7 @@ class Options:
     """The head's widths are those of the released code."""
 
     hidden: int = 1024  # outputs of the head's first layer
-    width: int = 128  # of the embedding
+    width: int = 128  # of the embedding, at most the trunk's
 
     def __post_init__(self):
         within(self, "hidden", "width", at_least=1)
@@ -33,7 +33,7 @@ class TriNet(nn.Module):
     def __init__(self, options: Options, trunk: nn.Sequential):
         super().__init__()
         self.trunk = trunk
-        last = nn.Linear(options.hidden, options.width)
+        last = nn.Linear(options.hidden, head_width(options.width, trunk.channels))
         nn.init.orthogonal_(last.weight)
         nn.init.zeros_(last.bias)
         self.head = nn.Sequential(
