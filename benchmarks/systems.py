@@ -9,6 +9,7 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from tabulate import tabulate
 
@@ -20,23 +21,37 @@ HERE = Path(__file__).resolve().parent
 def seconds_by_rule(results: Path) -> pd.DataFrame:
     """Wall seconds of the jobs that Snakemake measured, by rule."""
     rows = [
-        {"job": path.relative_to(results / "benchmarks").parts[0], "seconds": pd.read_csv(path, sep="\t")["s"].item()}
+        {
+            "job": path.relative_to(results / "benchmarks").parts[0].removesuffix(".tsv"),
+            "seconds": pd.read_csv(path, sep="\t")["s"].item(),
+        }
         for path in sorted((results / "benchmarks").rglob("*.tsv"))
     ]
     return pd.DataFrame(rows).groupby("job")["seconds"].agg(["count", "mean", "sum"]).round(0).astype(int)
 
 
 def trainings(results: Path) -> pd.DataFrame:
-    """Seconds, steps and parameters of each model's trainings, by dataset."""
-    records = [json.loads(path.read_text()) for path in sorted((results / "runs").glob("*/*/seed*/train.json"))]
-    frame = pd.DataFrame(records)[["train_dataset", "model", "seed", "seconds", "steps", "parameters", "commit"]]
+    """Seconds, steps, parameters and last softmax loss of each model's trainings, by dataset.
+
+    The loss is in shares of ln(people), that of who guesses: how far from its end a short training stops.
+    """
+    paths = sorted((results / "runs").glob("*/*/seed*/train.json"))
+    frame = pd.DataFrame([json.loads(path.read_text()) | {"softmax": last_softmax(path.parent)} for path in paths])
+    frame["softmax"] /= np.log(frame["people"])
     grouped = frame.groupby(["train_dataset", "model"], sort=False)
     return grouped.agg(
         seeds=("seed", "count"),
         seconds=("seconds", "mean"),
         steps=("steps", "first"),
         parameters=("parameters", "first"),
-    ).round(1)
+        softmax=("softmax", "mean"),
+    ).round({"seconds": 1, "softmax": 2})
+
+
+def last_softmax(run: Path) -> float:
+    """The softmax loss of the last epoch; NaN without training or without this loss."""
+    history = pd.read_csv(run / "history.csv")
+    return history["softmax"].iloc[-1] if "softmax" in history and len(history) else np.nan
 
 
 def main() -> None:
@@ -54,7 +69,15 @@ def main() -> None:
         "## Trainings",
         tabulate(
             models,
-            ["dataset", "model", "seeds", "seconds", "steps", "parameters (small trunk)"],
+            [
+                "dataset",
+                "model",
+                "seeds",
+                "seconds",
+                "steps",
+                "parameters (small trunk)",
+                "last softmax loss / ln(people)",
+            ],
             "pipe",
             showindex=False,
         ),

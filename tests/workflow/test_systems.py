@@ -148,6 +148,14 @@ def test_a_metric_that_is_learned_or_another_distance_needs_no_training_of_its_o
         assert metrics["provenance"]["trained_as"] == CONFIG["models"][model]["trained_as"]
 
 
+def test_figure_6_shows_both_streams_and_what_of_their_attention_falls_on_the_person(systems):
+    figure = systems.root / "results/figures/fig6"
+    drawn = pd.read_csv(figure.with_suffix(".csv"))
+    assert set(drawn.stream) == {"irrelevant", "relevant"} and drawn.attention.between(0, 1).all()
+    said = json.loads(figure.with_suffix(".json").read_text())
+    assert any("share" in str(table).lower() for table in said["tables"])
+
+
 def test_a_second_call_has_nothing_to_do(systems):
     assert "Nothing to be done" in systems.snakemake("--cores", "all")
 
@@ -161,7 +169,8 @@ def test_an_edit_in_one_system_s_file_reruns_that_system_alone(systems, tmp_path
     finally:
         path.write_text(before)
     assert {job.split()[2] for job in jobs if job.startswith(("train ", "embed ", "score "))} == {"fu"}
-    assert {job for job in jobs if job.startswith("table")} == {"table table3"}
+    quoting = {"table table3", "table variants"}  # the second shows costs, which are counted together
+    assert {job for job in jobs if job.startswith("table")} == quoting
 
 
 def test_a_twelfth_system_is_one_file_and_one_entry(checkout):
@@ -174,6 +183,6 @@ def test_a_twelfth_system_is_one_file_and_one_entry(checkout):
     checkout.overlay = f"{checkout.overlay} new.yaml"
     jobs = {f"{rule} synth-mars new {seed}" for rule in ("freeze", "train") for seed in (0, 1)}
     jobs |= {f"{rule} synth-mars new {seed} synth-mars" for rule in ("embed", "score") for seed in (0, 1)}
-    assert checkout.plan() == jobs | {"costs", "table table1", "usage", "report"}
+    assert checkout.plan() == jobs | {"costs", "cost_figure", "table table1", "usage", "report"}
     checkout.snakemake("--cores", "all", "results/tables/table1.csv")
     assert set(tables.read(checkout.root / "results/tables/table1.csv").model) == {"baseline", "aitl", "new"}

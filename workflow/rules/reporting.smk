@@ -87,8 +87,8 @@ RECORDS += dict.fromkeys(
     + [training_of(run) for figure in config["figures"] for run in figure_runs(figure)]
 )
 # The models of all these runs.
-SHOWN_MODELS = list(
-    dict.fromkeys([Path(path).parents[1].name for path in RECORDS] + [Path(path).parents[2].name for path in METRICS])
+SHOWN_MODELS = sorted(
+    {Path(path).parents[1].name for path in RECORDS} | {Path(path).parents[2].name for path in METRICS}
 )
 
 
