@@ -115,3 +115,16 @@ def test_freezing_what_is_checked_loads_no_torch(tmp_path):
     code = f"import sys; sys.modules['torch'] = None; from vreid.__main__ import main; sys.exit(main({arguments!r}))"
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
     assert Spec.load(tmp_path / "spec.json") == spec("sta")
+
+
+def test_snippets_are_not_whole_tracklets():
+    run = Spec.from_mapping({"model": "m", "seed": 0, "method": "case", "clips": {"frames": 8, "test": "whole"}})
+    with pytest.raises(InputError, match="snippets have 8 frames"):
+        check(run)
+
+
+def test_more_branches_than_channels_are_refused():
+    options, trunk = {"dilations": list(range(1, 70))}, {"name": "small", "width": 8, "weights": "none"}
+    run = Spec.from_mapping({"model": "m", "seed": 0, "method": "gltr", "options": options, "trunk": trunk})
+    with pytest.raises(InputError, match="70 branches share 64 channels"):
+        check(run)

@@ -30,6 +30,7 @@ class Options:
     quality: bool = False  # the seven attributes of a tracklet's quality are recognised too, in the branch of motion
     dropout: float = 0.5  # of a frame's features before attention and heads
     attention_channels: int = 256  # between the two convolutions of an attention
+    attention_relu: bool = True  # as released: scores below 0 are 0; where all are, frames count alike and stay so
 
     def __post_init__(self):
         within(self, "dropout", at_least=0, below=1)
@@ -42,8 +43,9 @@ class Options:
 class AttributeHead(nn.Module):
     """One attribute: frames' features (B, T, C) → logits (B, classes) of their mean, weighted by its own attention."""
 
-    def __init__(self, channels: int, between: int, classes: int):
+    def __init__(self, channels: int, between: int, classes: int, relu: bool = True):
         super().__init__()
+        self.score = nn.ReLU() if relu else nn.Identity()
         self.each = nn.Conv1d(channels, between, kernel_size=1)
         self.neighbours = nn.Conv1d(between, 1, kernel_size=3, padding=1)
         self.classify = nn.Linear(channels, classes)
@@ -53,7 +55,7 @@ class AttributeHead(nn.Module):
 
     def attention(self, frames: Tensor) -> Tensor:
         """The frames' weights (B, T), which sum to 1 over time."""
-        scores = self.neighbours(self.each(frames.transpose(1, 2)).relu()).relu()  # (B, 1, T)
+        scores = self.score(self.neighbours(self.each(frames.transpose(1, 2)).relu()))  # (B, 1, T)
         return scores.squeeze(1).float().softmax(1)
 
 
@@ -80,7 +82,7 @@ class AttributeRecognition(nn.Module):
         self.classes, self.dropout = classes, options.dropout
         self.trunk = trunk
         self.branches = nn.ModuleDict({group: Branch(trunk.channels) for group in GROUPS})
-        head = partial(AttributeHead, trunk.channels, options.attention_channels)
+        head = partial(AttributeHead, trunk.channels, options.attention_channels, relu=options.attention_relu)
         self.heads = nn.ModuleDict(
             {
                 group: nn.ModuleDict({name: head(n) for name, n in classes[group].items() if options.recognises(name)})

@@ -142,6 +142,8 @@ class Case(nn.Module):
 
 def build(options: Options, spec: Spec, population: Population, trunk_weights: str | None = None) -> Case:
     """The network of one run; where pairs are learned, every second clip of a person is the other side of a pair."""
+    if spec.clips.test == "whole":
+        raise InputError(f"models.{spec.model}: clips.test: snippets have {spec.clips.frames} frames, not all of them")
     if options.attention != "mean":
         where, training = f"models.{spec.model}: training", spec.training
         if training.batch == "tracklets":

@@ -85,6 +85,8 @@ class Gltr(nn.Module):
         self.trunk = trunk
         parts = 1 + len(options.dilations)
         own = head_width(options.channels * parts, trunk.channels) // parts
+        if own < 1:
+            raise InputError(f"dilations: {parts} branches share {trunk.channels} channels of the trunk; name fewer")
         width = own * parts
         self.reduce = nn.Linear(trunk.channels, own)
         nn.init.kaiming_normal_(self.reduce.weight, mode="fan_out")
