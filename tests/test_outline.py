@@ -128,3 +128,12 @@ def test_more_branches_than_channels_are_refused():
     run = Spec.from_mapping({"model": "m", "seed": 0, "method": "gltr", "options": options, "trunk": trunk})
     with pytest.raises(InputError, match="70 branches share 64 channels"):
         check(run)
+
+
+@pytest.mark.parametrize("training", [{"batch": "tracklets"}, {"clips": 1}])
+@pytest.mark.parametrize("method", ["multitask", "trinet", "msml", "nvan", "sta", "vrstc"])
+def test_batches_without_two_clips_of_a_person_are_refused_where_a_loss_compares_them(method, training):
+    run = Spec.from_mapping({"model": "m", "seed": 0, "method": method, "training": training})
+    with pytest.raises(InputError, match="compares clips of one person"):
+        check(run)
+    check(Spec.from_mapping({"model": "m", "seed": 0, "method": "ide", "training": training}))

@@ -42,9 +42,19 @@ def check(spec: Spec, whole: bool = True) -> None:
     try:
         clips.chosen(clips.TRAIN_CLIPS, spec.clips.train, method.train_clips, "clips.train")
         clips.chosen(clips.TEST_CLIPS, spec.clips.test, method.test_clips, "clips.test")
+        _check_batches(method, spec)
         outline(spec) if whole else method.settings(spec)
     except InputError as error:  # some of which name the model themselves
         raise InputError(f"{where}: {str(error).removeprefix(f'{where}: ')}") from None
+
+
+def _check_batches(method: methods.Method, spec: Spec) -> None:
+    compared, training = sorted(method.collapsed(method.settings(spec))), spec.training
+    if compared and training.epochs and (training.batch == "tracklets" or training.clips < 2):
+        raise InputError(
+            f"training: the loss `{compared[0]}` compares clips of one person; let `batch` be people or cameras, and "
+            "`clips` at least 2"
+        )
 
 
 def faults(specs: Iterable[Spec], planned: Container[str]) -> list[str]:

@@ -37,7 +37,7 @@ from vreid.spec import Spec, Training
 HISTORY = ("epoch", "step", "lr", "loss", "dvdp", "spread", "seconds", "mAP", "R1")  # where no epoch says more
 COLLAPSED = 1e-3  # a mean cosine distance between people below this tells nobody apart
 SHRUNK = 0.1  # nor does one that is so small a share of what it was in the first epoch
-PARKED = 0.02  # a loss no further than this from its value for equal features stands there
+PARKED = 0.02  # a loss whose median is no further than this from its value for equal features stands there
 DRAWN_TOGETHER = 0.6  # and one that stays above it is no excuse for so small a share of the first epoch's distance
 CHECKPOINT_SECONDS = 15.0  # at most so much work is lost, beside the epoch that was running
 
@@ -182,7 +182,7 @@ class Trainer:
         for term, alike in self.method.collapsed(self.options).items():
             # A model may do without the term; and with a margin of 0, equal features cost nothing, as good ones do.
             values = [epoch[term] / alike for epoch in recent if alike and term in epoch] or [0.0]
-            parked = max(abs(value - 1) for value in values) <= PARKED and apart <= first
+            parked = abs(float(np.median(values)) - 1) <= PARKED and apart <= first
             drawn_together = min(values) >= 1 and apart < DRAWN_TOGETHER * first
             if drawn_together or (parked and self.step == self.steps):
                 stands = f"the term `{term}` stands at {last[term]:.4f}, where equal features give {alike:.4f}"

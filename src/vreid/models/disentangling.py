@@ -223,7 +223,7 @@ def _attribute_loss(outputs: Outputs, labels: Labels) -> Tensor:
 
 def collapsed(options: Options) -> dict[str, float]:
     """With all features alike, the hinge of the triplet loss stands at its margin."""
-    return {"triplet": options.margin}
+    return {"triplet": options.margin} if options.triplet else {}
 
 
 # Clips as for temporal segments, one frame a chunk (assumed), and one clip of evenly spread frames to test (assumed).

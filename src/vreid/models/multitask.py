@@ -143,6 +143,8 @@ def _attribute_distances(outputs: Outputs, options: Options) -> dict[str, Tensor
 
 def collapsed(options: Options) -> dict[str, float]:
     """With all features alike, the hinge of the triplet loss stands at its margin."""
+    if "triplet" not in options.losses:
+        return {}
     shares = sum(name in options.losses for name in ("triplet", "itl"))
     shares += ("aitl" in options.losses) * (len(options.groups) if options.aitl_per_stream else 1)
     return {"triplet": options.margin / (shares if options.average_metric_losses else 1)}
