@@ -175,14 +175,15 @@ def test_the_order_of_frames_matters():
     assert not torch.allclose(there, back, rtol=1e-2)
 
 
-def test_natively_tracklets_are_compared_before_the_head_and_otherwise_after_the_neck():
+def test_tracklets_are_compared_before_either_head():
     native, unified = small_network(NATIVE).eval(), small_network().eval()
     outputs = native(some_clips())
     assert torch.equal(outputs.embedding, outputs.feature)
     norm, _, _, linear = native.head.classifier
     assert_close(outputs.logits, linear(norm(outputs.feature).relu()))
     outputs = unified(some_clips())
-    assert_close(outputs.embedding, unified.head.norm(outputs.feature))
+    assert torch.equal(outputs.embedding, outputs.feature)
+    assert_close(outputs.logits, unified.head.classifier(unified.head.norm(outputs.feature)))
     assert (METHOD.train_clips, METHOD.test_clips, METHOD.distance) == ("successive", "whole", "cosine")
 
 

@@ -2,8 +2,9 @@
 
 Frame features (T, 128) go through the dilated temporal pyramid, whose parallel convolutions each see three frames, r
 apart, and then, side by side with what they make of them, through self-attention among frames. The mean over time is
-the feature. Any number of frames will do: a tracklet is tested in one pass. (Natively at the Euclidean distance of
-features of unit length, which ranks as the cosine distance does.)
+the feature, by which tracklets are compared, before any neck: behind it branches that start at almost nothing would
+count as much as the frames themselves. Any number of frames will do: a tracklet is tested in one pass. (Natively at the
+Euclidean distance of features of unit length, which ranks as the cosine distance does.)
 """
 
 from dataclasses import dataclass
@@ -101,7 +102,7 @@ class Gltr(nn.Module):
     def forward(self, clips: Tensor) -> Outputs:
         frames = self.reduce(self._pooled_frames(clips))  # (B, T, 128)
         feature = self.attention(self.pyramid(frames)).float().mean(1)
-        return Outputs(feature, *self.head(feature))
+        return Outputs(feature, feature, self.head(feature)[1])
 
     def _pooled_frames(self, clips: Tensor) -> Tensor:
         """(B, T, C) of the trunk; in training all frames at once, whose statistics normalise them."""
