@@ -49,28 +49,30 @@ def parts(logits, classes):
 # ---- attention ----
 
 
-def naive_attention(head, frames):
+def naive_attention(head, frames, relu: bool):
     """The weights of one clip's frames (T, C), one number at a time."""
     between = [[max(0.0, float(w[:, 0] @ f + b)) for w, b in zip(head.each.weight, head.each.bias)] for f in frames]
-    kernel, scores = head.neighbours.weight[0], []  # (channels, 3)
+    kernel, scores = head.scores.neighbours.weight[0], []  # (channels, 3)
     for t in range(len(frames)):
-        score = float(head.neighbours.bias)
+        score = float(head.scores.neighbours.bias)
         for offset in (-1, 0, 1):
             if 0 <= t + offset < len(frames):
                 score += sum(float(k) * value for k, value in zip(kernel[:, offset + 1], between[t + offset]))
-        scores.append(max(0.0, score))
+        scores.append(max(0.0, score) if relu else score)
     powers = [math.exp(score) for score in scores]
     return [power / sum(powers) for power in powers]
 
 
+@pytest.mark.parametrize("relu", [True, False])
 @pytest.mark.parametrize("frames", [1, 2, 6])
-def test_an_attribute_is_recognised_on_the_frames_that_its_own_attention_weighs(frames):
+def test_an_attribute_is_recognised_on_the_frames_that_its_own_attention_weighs(frames, relu):
     torch.manual_seed(0)
-    head, clips = AttributeHead(5, 7, 3), torch.randn(4, frames, 5) * 3
-    torch.nn.init.constant_(head.neighbours.bias, 0.5)  # above 0, so that the last ReLU leaves something to compare
+    head, clips = AttributeHead(5, 7, 3, relu), torch.randn(4, frames, 5) * 3
+    # Above 0, so that the last ReLU leaves something to compare; below, where one would show.
+    torch.nn.init.constant_(head.scores.neighbours.bias, 0.5 if relu else -5.0)
     with torch.no_grad():
         logits = head(clips)
-        naive = [naive_attention(head, clip) for clip in clips]
+        naive = [naive_attention(head, clip, relu) for clip in clips]
         assert_close(head.attention(clips), torch.tensor(naive))
         for clip, weights, found in zip(clips, naive, logits):
             assert_close(found, head.classify(sum(w * frame for w, frame in zip(weights, clip))))
@@ -80,7 +82,7 @@ def test_an_attribute_is_recognised_on_the_frames_that_its_own_attention_weighs(
 def test_attention_sums_to_1_over_time_and_looks_at_the_neighbouring_frames():
     torch.manual_seed(0)
     head, clips = AttributeHead(5, 7, 3), torch.randn(1, 6, 5)
-    torch.nn.init.constant_(head.neighbours.bias, 5.0)
+    torch.nn.init.constant_(head.scores.neighbours.bias, 5.0)
     before, after = head.attention(clips), head.attention(torch.cat([clips[:, :1] + 1, clips[:, 1:]], dim=1))
     assert_close(before.sum(1), torch.ones(1))
     changed = ((after / before).log() - (after / before)[0, -1].log()).abs() > 1e-4  # the softmax rescales the others

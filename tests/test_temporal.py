@@ -63,10 +63,10 @@ def naive_attention(attention, maps, kernel, normalise, relu):
         seen.append(((weight * looked_at).sum((1, 2, 3)) + bias).clamp(min=0))
     scores = []
     for t in range(len(maps)):
-        score = attention.temporal.bias[0]
+        score = attention.scores.neighbours.bias[0]
         for step in (-1, 0, 1):
             if 0 <= t + step < len(maps):
-                score = score + (attention.temporal.weight[0, :, step + 1] * seen[t + step]).sum()
+                score = score + (attention.scores.neighbours.weight[0, :, step + 1] * seen[t + step]).sum()
         scores.append(score.clamp(min=0) if relu else score)
     if normalise == "softmax":
         shares = [score.exp() for score in scores]
@@ -83,7 +83,7 @@ def test_attention_weighs_frames_by_what_two_convolutions_find_in_them(kernel, n
     torch.manual_seed(0)
     options = Options(attention_kernel=kernel, attention_weights=normalise, attention_relu=relu, attention_channels=6)
     attention = Attention(8, (4, 2), options)
-    attention.temporal.weight.data *= 5  # far from equal weights
+    attention.scores.neighbours.weight.data *= 5  # far from equal weights
     maps = some_maps()
     feature, weights = attention(maps)
     assert weights.std() > 0.02
@@ -101,7 +101,7 @@ def test_the_weights_of_the_frames_sum_to_1_and_are_equal_where_the_scores_are(w
 
 def test_the_released_relu_leaves_frames_equal_and_attention_untrained_where_no_score_is_above_0():
     attention = Attention(8, (4, 2), Options(attention_channels=6))
-    attention.temporal.bias.data.fill_(-100.0)
+    attention.scores.neighbours.bias.data.fill_(-100.0)
     feature, weights = attention(some_maps())
     assert_close(weights, torch.full((2, 4), 0.25))
     feature.square().sum().backward()
@@ -135,7 +135,7 @@ def test_the_recurrent_net_s_feature_is_the_mean_of_what_it_says_after_each_fram
 def test_all_but_pooling_heed_the_order_of_the_frames(aggregation, heeds):
     network = small_network(Options(aggregation=aggregation)).eval()
     if aggregation == "attention":
-        network.aggregation.temporal.weight.data += torch.tensor([0.0, 0.0, 1.0])
+        network.aggregation.scores.neighbours.weight.data += torch.tensor([0.0, 0.0, 1.0])
     one, other = network(some_clips()).feature, network(some_clips()[:, [2, 0, 3, 1]]).feature
     assert torch.allclose(one, other, rtol=1e-4, atol=1e-5) != heeds
 

@@ -3,7 +3,7 @@
 import json
 import math
 import random
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -276,6 +276,14 @@ def test_a_collapse_in_the_last_epoch_is_found_again_by_who_tries_again(world, t
         with pytest.raises(InputError, match="the training has collapsed by epoch 6"):
             train(world, tmp_path, spec(options=BASELINE, training={"epochs": 6, "validate_every": 6}))
     assert not list(tmp_path.rglob("weights.pt"))
+
+
+def test_a_term_with_the_name_of_a_column_is_refused(world, tmp_path, monkeypatch):
+    own = methods.load("multitask")
+    named = replace(own, losses=lambda *given: {"spread": sum(own.losses(*given).values())})
+    monkeypatch.setattr(training.methods, "load", lambda name: named)
+    with pytest.raises(InputError, match="a term of its loss may not be named 'spread'"):
+        train(world, tmp_path, spec())
 
 
 # ---- what a training leaves behind ----

@@ -7,6 +7,7 @@ import torch
 
 from paper_scale import FULL, MARS, SMALL, giga_multiplications, on_meta, parameters, without_gradient
 from vreid.errors import InputError
+from vreid.models.method import Labels, Outputs
 from vreid.models.nonlocal_block import NonLocal, attend_sampled
 from vreid.models.vrstc import METHOD, Options
 from vreid.spec import Spec
@@ -78,3 +79,24 @@ def test_all_of_the_network_learns_once_its_blocks_have_left_the_identity(spec, 
 def test_a_bad_option_is_refused_by_its_key_and_its_model(options, told):
     with pytest.raises(InputError, match=f"^models.m: {told}"):
         METHOD.settings(Spec("m", 0, options=options))
+
+
+@pytest.mark.parametrize("options", [Options(), Options(margin=0.1, label_smoothing=0.2)])
+def test_the_loss_is_cross_entropy_and_a_triplet_of_cosine_distances_before_the_neck(options):
+    generator = torch.Generator().manual_seed(0)
+    feature, embedding, logits = (torch.randn(6, width, generator=generator) for width in (8, 8, 3))
+    pids = [0, 0, 1, 1, 2, 2]
+    found = METHOD.losses(Outputs(feature, embedding, logits), Labels(torch.tensor(pids), {}), options)
+    cross, triplet = 0.0, 0.0
+    for i, pid in enumerate(pids):
+        chances, smooth = logits[i].softmax(0), options.label_smoothing
+        cross -= sum(((1 - smooth) * (k == pid) + smooth / 3) * float(chances[k].log()) for k in range(3)) / 6
+        far = [1 - float(torch.cosine_similarity(feature[i], other, dim=0)) for other in feature]
+        same = max(far[j] for j in range(6) if pids[j] == pid and j != i)
+        triplet += max(0.0, same - min(far[j] for j in range(6) if pids[j] != pid) + options.margin) / 6
+    assert set(found) == {"softmax", "triplet"}
+    assert float(found["softmax"]) == pytest.approx(cross, rel=1e-4)
+    assert float(found["triplet"]) == pytest.approx(triplet, rel=1e-4)
+    alike = Outputs(torch.ones(6, 8), torch.ones(6, 8), logits)
+    stands = METHOD.losses(alike, Labels(torch.tensor(pids), {}), options)["triplet"]
+    assert METHOD.collapsed(options) == {"triplet": pytest.approx(float(stands), abs=1e-5)}

@@ -215,6 +215,7 @@ def dataset_section(entry: Mapping[str, Any]) -> dict[str, Any]:
                 "cameras": part.camid.nunique(),
                 "distractors or junk": int((~people).sum()),
                 "frames": int(part.num_frames.sum()),
+                "frames a tracklet (median)": float(part.num_frames.median()),
             }
         )
     counts.sort(key=lambda row: SPLITS.index(row["split"]))

@@ -148,6 +148,8 @@ class Trainer:
         with autocast(self.spec.training.precision):
             outputs = self.network(to_network(batch.clips))
         terms = self.method.losses(outputs, labels, self.options)
+        if taken := terms.keys() & set(HISTORY):
+            raise InputError(f"models.{self.spec.model}: a term of its loss may not be named {taken.pop()!r}")
         loss = torch.stack(list(terms.values())).sum()
         for group in self.optimiser.param_groups:
             group["lr"] = rate * group["share"]

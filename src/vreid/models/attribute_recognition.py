@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from vreid import losses
 from vreid.data.attributes import QUALITY
+from vreid.models.frame_scores import FrameScores
 from vreid.models.method import Labels, Method, Outputs, Population, need_attributes
 from vreid.models.trunk import build_trunk, frame_maps
 from vreid.spec import Spec, within
@@ -45,9 +46,8 @@ class AttributeHead(nn.Module):
 
     def __init__(self, channels: int, between: int, classes: int, relu: bool = True):
         super().__init__()
-        self.score = nn.ReLU() if relu else nn.Identity()
         self.each = nn.Conv1d(channels, between, kernel_size=1)
-        self.neighbours = nn.Conv1d(between, 1, kernel_size=3, padding=1)
+        self.scores = FrameScores(between, relu)
         self.classify = nn.Linear(channels, classes)
 
     def forward(self, frames: Tensor) -> Tensor:
@@ -55,8 +55,7 @@ class AttributeHead(nn.Module):
 
     def attention(self, frames: Tensor) -> Tensor:
         """The frames' weights (B, T), which sum to 1 over time."""
-        scores = self.score(self.neighbours(self.each(frames.transpose(1, 2)).relu()))  # (B, 1, T)
-        return scores.squeeze(1).float().softmax(1)
+        return self.scores(self.each(frames.transpose(1, 2)).transpose(1, 2)).softmax(1)
 
 
 class Branch(nn.Module):

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from vreid import losses
 from vreid.errors import InputError
+from vreid.models.baseline_loss import at_margin, softmax_and_triplet
 from vreid.models.heads import BNNeck
 from vreid.models.method import Labels, Method, Outputs, Population, need_attributes
 from vreid.models.trunk import build_trunk, frame_maps, head_width
@@ -199,15 +200,13 @@ def terms(outputs: Outputs, labels: Labels, options: Options) -> dict[str, Tenso
     """Identity of the feature and of each sub-feature, attributes of every frame, and the triplet of `unified`."""
     of_branches = [logits for name, logits in outputs.extra.items() if name.startswith("identity_")]
     identities = [losses.softmax_loss(logits, labels.pids, options.label_smoothing) for logits in of_branches]
+    shared = softmax_and_triplet(outputs, labels, options)
     found = {
-        "softmax": losses.softmax_loss(outputs.logits, labels.pids, options.label_smoothing),
+        "softmax": shared.pop("softmax"),
         "softmax_branches": options.branch_weight * torch.stack(identities).mean(),
         "attributes": options.attribute_weight * _attribute_loss(outputs, labels),
     }
-    if options.triplet:
-        distances = losses.cosine_distances(outputs.feature)
-        found["triplet"] = losses.batch_hard_triplet(distances, labels.pids, options.margin)
-    return found
+    return found | (shared if options.triplet else {})
 
 
 def _attribute_loss(outputs: Outputs, labels: Labels) -> Tensor:
@@ -222,8 +221,7 @@ def _attribute_loss(outputs: Outputs, labels: Labels) -> Tensor:
 
 
 def collapsed(options: Options) -> dict[str, float]:
-    """With all features alike, the hinge of the triplet loss stands at its margin."""
-    return {"triplet": options.margin} if options.triplet else {}
+    return at_margin(options) if options.triplet else {}
 
 
 # Clips as for temporal segments, one frame a chunk (assumed), and one clip of evenly spread frames to test (assumed).

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from vreid import losses
 from vreid.errors import InputError
+from vreid.models.baseline_loss import at_margin, softmax_and_triplet
 from vreid.models.heads import BNNeck
 from vreid.models.method import Labels, Method, Outputs, Population
 from vreid.models.nonlocal_block import NonLocal
@@ -118,16 +119,13 @@ def build(options: Options, spec: Spec, population: Population, trunk_weights: s
 
 def terms(outputs: Outputs, labels: Labels, options: Options) -> dict[str, Tensor]:
     """Cross-entropy, and on demand a batch-hard triplet loss beside it."""
-    found = {"softmax": losses.softmax_loss(outputs.logits, labels.pids, options.label_smoothing)}
     if options.triplet:
-        distances = losses.cosine_distances(outputs.feature)
-        found["triplet"] = losses.batch_hard_triplet(distances, labels.pids, options.margin)
-    return found
+        return softmax_and_triplet(outputs, labels, options)
+    return {"softmax": losses.softmax_loss(outputs.logits, labels.pids, options.label_smoothing)}
 
 
 def collapsed(options: Options) -> dict[str, float]:
-    """With all features alike, the triplet loss stands at its margin."""
-    return {"triplet": options.margin} if options.triplet else {}
+    return at_margin(options) if options.triplet else {}
 
 
 METHOD = Method(options=Options, network=build, losses=terms, test_clips="whole", collapsed=collapsed)

@@ -17,7 +17,9 @@ What every method is called with, and what is expected of it:
 * In a batch of people or cameras, the clips of one person stand side by side, `training.clips` of them.
 * `labels.attributes` is empty where the training data is not annotated; `need_attributes` refuses such data.
 * What methods share: `trunk` (`build_trunk`, `frame_maps`, and `head_width`, that of a head over a narrow trunk),
-  `heads.BNNeck`, `streams.attended_pool`, `nonlocal_block`, `oim`, and the functions of `vreid.losses`.
+  `heads` (`BNNeck`, or `Classifier` without one), `baseline_loss`, `streams.attended_pool`, `frame_scores`,
+  `nonlocal_block`, `oim`, `precision.unrounded` for what must not be rounded, and the functions of `vreid.losses`.
+* A term of the loss may bear no name of the history's own columns (`vreid.train.HISTORY`).
 * `options` checks its ranges in `__post_init__`, with `spec.within` and `spec.one_of`.
 """
 
@@ -39,7 +41,7 @@ class Outputs(NamedTuple):
     """What a network says of B clips."""
 
     feature: Tensor  # (B, D) before the neck: what metric losses and DVDP are measured on
-    embedding: Tensor  # (B, D) after the neck: what tracklets are compared by
+    embedding: Tensor  # (B, D) what tracklets are compared by: behind the neck, where the method does not say otherwise
     logits: Tensor | None  # (B, people) of the identity classifier; None of a network that has none
     attributes: Mapping[str, Tensor] = {}  # group → (B, outputs of the group), logits; NaN where nothing recognises
     attention: Mapping[str, Tensor] = {}  # stream → (B, T, h, w) in [0, 1]

@@ -6,6 +6,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vreid.errors import InputError
+
+STAGES = ("layer2", "layer3")  # that end in blocks, in NVAN and VRSTC; after them NVAN can take fewer frames
+
+
+def check_blocks(blocks: tuple[int, ...]) -> None:
+    """Raise InputError unless they are numbers of blocks, one a stage of STAGES."""
+    if len(blocks) != len(STAGES) or min(blocks) < 0:
+        raise InputError(f"blocks: {list(blocks)} must say how many in {' and in '.join(STAGES)}")
+
 
 class NonLocal(nn.Module):
     """Embedded-Gaussian self-attention with a residual path: (B, N, C) → (B, N, C), N positions of C channels.

@@ -17,12 +17,15 @@ from torch import Tensor, nn
 
 from vreid import losses
 from vreid.errors import InputError
+from vreid.models.baseline_loss import at_margin, softmax_and_triplet
 from vreid.models.heads import BNNeck
 from vreid.models.method import Labels, Method, Outputs, Population
 from vreid.models.nonlocal_block import (
+    STAGES,
     attend_everywhere,
     attend_stripes,
     attended_maps,
+    check_blocks,
     nonlocal_blocks,
     pair_maximum,
     within_pairs,
@@ -30,8 +33,6 @@ from vreid.models.nonlocal_block import (
 from vreid.models.streams import attended_pool
 from vreid.models.trunk import build_trunk
 from vreid.spec import Clips, Spec, one_of, within
-
-STAGES = ("layer2", "layer3")  # that end in non-local blocks, and after which frames become fewer
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,7 @@ class Options:
         within(self, "stripes", at_least=1)
         within(self, "margin", at_least=0)
         within(self, "label_smoothing", at_least=0, below=1)
-        if len(self.blocks) != len(STAGES) or min(self.blocks) < 0:
-            raise InputError(f"blocks: {list(self.blocks)} must say how many after layer2 and after layer3")
+        check_blocks(self.blocks)
 
     @property
     def divisor(self) -> int:
@@ -97,18 +97,17 @@ def _check_frames(divisor: int, clips: Clips, where: str) -> None:
 
 
 def terms(outputs: Outputs, labels: Labels, options: Options) -> dict[str, Tensor]:
-    """Cross-entropy and batch-hard triplet loss, one to one."""
-    distances = losses.DISTANCES[options.triplet_distance](outputs.feature)
+    """The baseline's loss, or its triplet loss without a margin."""
+    found = softmax_and_triplet(outputs, labels, options, options.triplet_distance)
     if options.soft_margin:
-        triplet = losses.soft_batch_hard_triplet(distances, labels.pids)
-    else:
-        triplet = losses.batch_hard_triplet(distances, labels.pids, options.margin)
-    return {"softmax": losses.softmax_loss(outputs.logits, labels.pids, options.label_smoothing), "triplet": triplet}
+        distances = losses.DISTANCES[options.triplet_distance](outputs.feature)
+        found["triplet"] = losses.soft_batch_hard_triplet(distances, labels.pids)
+    return found
 
 
 def collapsed(options: Options) -> dict[str, float]:
     """With all features alike, the triplet loss stands at its margin, or at ln 2 without one."""
-    return {"triplet": math.log(2) if options.soft_margin else options.margin}
+    return {"triplet": math.log(2)} if options.soft_margin else at_margin(options)
 
 
 METHOD = Method(

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from vreid import losses
 from vreid.errors import InputError
+from vreid.models.baseline_loss import at_margin, softmax_and_triplet
 from vreid.models.heads import BNNeck, Classifier
 from vreid.models.method import Labels, Method, Outputs, Population
 from vreid.models.precision import unrounded
@@ -142,12 +143,8 @@ def build(options: Options, spec: Spec, population: Population, trunk_weights: s
 
 def terms(outputs: Outputs, labels: Labels, options: Options) -> dict[str, Tensor]:
     """CE + batch-hard triplet + λ·Reg, by name, as they enter the sum."""
-    distances = losses.DISTANCES[options.distance](outputs.feature)
-    return {
-        "softmax": losses.softmax_loss(outputs.logits, labels.pids, options.label_smoothing),
-        "triplet": losses.batch_hard_triplet(distances, labels.pids, options.margin),
-        "regulariser": options.regulariser * inter_frame(outputs.extra["energy"], options.pairs),
-    }
+    regulariser = options.regulariser * inter_frame(outputs.extra["energy"], options.pairs)
+    return softmax_and_triplet(outputs, labels, options, options.distance) | {"regulariser": regulariser}
 
 
 METHOD = Method(
@@ -156,5 +153,5 @@ METHOD = Method(
     losses=terms,
     train_clips="random",
     test_clips="dense",  # assumed: all clips averaged
-    collapsed=lambda options: {"triplet": options.margin},
+    collapsed=at_margin,
 )

@@ -13,6 +13,8 @@ import numpy as np
 from torch import Tensor, nn
 
 from vreid import losses
+from vreid.models.baseline_loss import at_margin, softmax_and_triplet
+from vreid.models.frame_scores import FrameScores
 from vreid.models.heads import BNNeck, Classifier
 from vreid.models.inflate import SCOPES, clip_maps, inflate
 from vreid.models.method import Labels, Method, Outputs, Population
@@ -70,15 +72,13 @@ class Attention(nn.Module):
         super().__init__()
         self.channels = channels
         self.spatial = KERNELS[options.attention_kernel](channels, options.attention_channels, map_size)
-        self.temporal = nn.Conv1d(options.attention_channels, 1, kernel_size=3, padding=1)
-        self.score = nn.ReLU() if options.attention_relu else nn.Identity()
+        self.scores = FrameScores(options.attention_channels, options.attention_relu)
         self.weigh = WEIGHTS[options.attention_weights]
 
     def forward(self, maps: Tensor) -> tuple[Tensor, Tensor]:
         b, t = maps.shape[:2]
-        seen = self.spatial(maps.flatten(0, 1)).relu().reshape(b, t, -1)
-        scores = self.score(self.temporal(seen.transpose(1, 2))).reshape(b, t)
-        weights = self.weigh(scores.float())
+        seen = self.spatial(maps.flatten(0, 1)).reshape(b, t, -1)
+        weights = self.weigh(self.scores(seen))
         return (frame_vectors(maps) * weights.unsqueeze(2)).sum(1), weights
 
 
@@ -154,12 +154,8 @@ def build(options: Options, spec: Spec, population: Population, trunk_weights: s
 
 
 def terms(outputs: Outputs, labels: Labels, options: Options) -> dict[str, Tensor]:
-    """CE + batch-hard triplet, by name."""
-    distances = losses.DISTANCES[options.distance](outputs.feature)
-    return {
-        "softmax": losses.softmax_loss(outputs.logits, labels.pids, options.label_smoothing),
-        "triplet": losses.batch_hard_triplet(distances, labels.pids, options.margin),
-    }
+    """The baseline's loss, on its distance or the Euclidean one."""
+    return softmax_and_triplet(outputs, labels, options, options.distance)
 
 
 def finish(features: np.ndarray, options: Options, training: object) -> np.ndarray:
@@ -175,5 +171,5 @@ METHOD = Method(
     losses=terms,
     finish=finish,
     distance="euclidean",
-    collapsed=lambda options: {"triplet": options.margin},
+    collapsed=at_margin,
 )

@@ -42,9 +42,10 @@ def map_size(trunk: nn.Sequential, spec: Clips) -> tuple[int, int]:
 
 
 def head_width(published: int, channels: int) -> int:
-    """Channels of what a system makes of the trunk's feature: as published for ResNet-50, but at most the trunk's own.
+    """Channels of a head or branch over the trunk's feature: as published for ResNet-50, but at most the trunk's own.
 
-    So the rows of a table with a small trunk differ by their methods, and not by how many numbers describe a clip.
+    So that no head of a few hundred channels stands on a small trunk. Features of several parts may be longer than the
+    trunk's: Table 3 says how long each is, and Tables 2 and S5 have controls of equal length.
     """
     return min(published, channels)
 

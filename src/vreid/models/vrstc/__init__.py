@@ -10,16 +10,13 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from vreid.errors import InputError
-from vreid.losses import batch_hard_triplet, cosine_distances, softmax_loss  # the package has losses of its own
+from vreid.models.baseline_loss import at_margin, softmax_and_triplet
 from vreid.models.heads import BNNeck
 from vreid.models.method import Labels, Method, Outputs, Population
-from vreid.models.nonlocal_block import attend_sampled, attended_maps, nonlocal_blocks
+from vreid.models.nonlocal_block import STAGES, attend_sampled, attended_maps, check_blocks, nonlocal_blocks
 from vreid.models.streams import attended_pool
 from vreid.models.trunk import build_trunk
 from vreid.spec import Spec, within
-
-STAGES = ("layer2", "layer3")
 
 
 @dataclass(frozen=True)
@@ -31,8 +28,7 @@ class Options:
     label_smoothing: float = 0.0
 
     def __post_init__(self):
-        if len(self.blocks) != len(STAGES) or min(self.blocks) < 0:
-            raise InputError(f"blocks: {list(self.blocks)} must say how many in layer2 and in layer3")
+        check_blocks(self.blocks)
         within(self, "margin", at_least=0)
         within(self, "label_smoothing", at_least=0, below=1)
 
@@ -57,17 +53,13 @@ def build(options: Options, spec: Spec, population: Population, trunk_weights: s
 
 
 def terms(outputs: Outputs, labels: Labels, options: Options) -> dict[str, Tensor]:
-    """Cross-entropy and batch-hard triplet loss, one to one."""
-    distances = cosine_distances(outputs.feature)
-    return {
-        "softmax": softmax_loss(outputs.logits, labels.pids, options.label_smoothing),
-        "triplet": batch_hard_triplet(distances, labels.pids, options.margin),
-    }
+    """The baseline's loss (assumed)."""
+    return softmax_and_triplet(outputs, labels, options)
 
 
 METHOD = Method(
     options=Options,
     network=build,
     losses=terms,
-    collapsed=lambda options: {"triplet": options.margin},
+    collapsed=at_margin,
 )
