@@ -155,8 +155,10 @@ def test_figure_6_shows_both_streams_and_what_of_their_attention_falls_on_the_pe
     figure = systems.root / "results/figures/fig6"
     drawn = pd.read_csv(figure.with_suffix(".csv"))
     assert set(drawn.stream) == {"irrelevant", "relevant"} and drawn.attention.between(0, 1).all()
-    said = json.loads(figure.with_suffix(".json").read_text())
-    assert any("share" in str(table).lower() for table in said["tables"])
+    (table,) = json.loads(figure.with_suffix(".json").read_text())["tables"]
+    number, area, *attention = table["rows"][-1][1:]  # of all frames: target's share of the area, attention on it
+    assert int(number.replace(",", "")) > 0 and 0 < area["sort"] < 1
+    assert len(attention) == 2 and all(0 < share["sort"] < 1 for share in attention)
 
 
 def test_a_second_call_has_nothing_to_do(systems):

@@ -19,14 +19,18 @@ class Options(Protocol):
 
 
 def softmax_and_triplet(
-    outputs: Outputs, labels: Labels, options: Options, distance: str = "cosine"
+    outputs: Outputs, labels: Labels, options: Options, distance: str = "cosine", soft: bool = False
 ) -> dict[str, Tensor]:
-    """Both terms by name; `distance` of features (before the neck) is one of `losses.DISTANCES`."""
+    """Both terms by name; `distance` of features (before the neck) is one of `losses.DISTANCES`.
+
+    `soft`: the triplet loss has no margin, but is softplus.
+    """
     distances = losses.DISTANCES[distance](outputs.feature)
-    return {
-        "softmax": losses.softmax_loss(outputs.logits, labels.pids, options.label_smoothing),
-        "triplet": losses.batch_hard_triplet(distances, labels.pids, options.margin),
-    }
+    if soft:
+        triplet = losses.soft_batch_hard_triplet(distances, labels.pids)
+    else:
+        triplet = losses.batch_hard_triplet(distances, labels.pids, options.margin)
+    return {"softmax": losses.softmax_loss(outputs.logits, labels.pids, options.label_smoothing), "triplet": triplet}
 
 
 def at_margin(options: Options) -> dict[str, float]:

@@ -98,11 +98,7 @@ def _check_frames(divisor: int, clips: Clips, where: str) -> None:
 
 def terms(outputs: Outputs, labels: Labels, options: Options) -> dict[str, Tensor]:
     """The baseline's loss, or its triplet loss without a margin."""
-    found = softmax_and_triplet(outputs, labels, options, options.triplet_distance)
-    if options.soft_margin:
-        distances = losses.DISTANCES[options.triplet_distance](outputs.feature)
-        found["triplet"] = losses.soft_batch_hard_triplet(distances, labels.pids)
-    return found
+    return softmax_and_triplet(outputs, labels, options, options.triplet_distance, options.soft_margin)
 
 
 def collapsed(options: Options) -> dict[str, float]:
