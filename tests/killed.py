@@ -1,4 +1,4 @@
-"""Trainings in a process of their own that are killed (SIGKILL) at a chosen moment."""
+"""Trainings in a process of their own that are killed (SIGKILL), or told to end (SIGTERM), at a chosen moment."""
 
 import multiprocessing
 import os
@@ -24,15 +24,28 @@ def kill() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def kill_at_call(number: int, owner: Any, name: str, condition: Callable[..., bool] = lambda *_: True) -> None:
-    """Let the process die instead of the call `number` of a function that fulfils the condition."""
+def tell_to_end() -> None:
+    """As a cluster does: all processes of a job."""
+    for process in multiprocessing.active_children():
+        process.terminate()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def at_call(
+    number: int,
+    owner: Any,
+    name: str,
+    condition: Callable[..., bool] = lambda *_: True,
+    happens: Callable[[], None] = kill,
+) -> None:
+    """Let something happen before the call `number` of a function that fulfils the condition: by default, death."""
     function, calls = getattr(owner, name), []
 
     def counted(*arguments, **options):
         if condition(*arguments):
             calls.append(1)
-        if len(calls) == number:
-            kill()
+            if len(calls) == number:
+                happens()
         return function(*arguments, **options)
 
     setattr(owner, name, counted)
@@ -54,33 +67,47 @@ def tear_checkpoint(number: int) -> None:
 
 
 MOMENTS: dict[str, Callable[[], None]] = {
-    "before the first checkpoint": lambda: kill_at_call(2, Progress, "step"),
-    "in the middle of an epoch": lambda: kill_at_call(7, Progress, "step"),
+    "before the first checkpoint": lambda: at_call(2, Progress, "step"),
+    "in the middle of an epoch": lambda: at_call(7, Progress, "step"),
     "with half of a checkpoint written": lambda: tear_checkpoint(3),
-    "with a checkpoint written, not yet named": lambda: kill_at_call(3, os, "replace"),
-    "after the last epoch": lambda: kill_at_call(1, os, "replace", lambda _, path: path.name == "history.csv"),
-    "with all results but the weights": lambda: kill_at_call(
-        1, os, "replace", lambda _, path: path.name == "weights.pt"
-    ),
+    "with a checkpoint written, not yet named": lambda: at_call(3, os, "replace"),
+    "after the last epoch": lambda: at_call(1, os, "replace", lambda _, path: path.name == "history.csv"),
+    "with all results but the weights": lambda: at_call(1, os, "replace", lambda _, path: path.name == "weights.pt"),
+}
+ENDINGS: dict[str, Callable[[], None]] = {
+    "in the first epoch": lambda: at_call(1, train.Trainer, "_step", happens=tell_to_end),
+    "in the middle of an epoch": lambda: at_call(7, train.Trainer, "_step", happens=tell_to_end),
+    "at the end of an epoch": lambda: at_call(8, train.Trainer, "_step", happens=tell_to_end),
+    "during a validation": lambda: at_call(1, train, "validation_scores", happens=tell_to_end),
 }
 
 
-def _train(moment: str | float, arguments: dict) -> None:
+def _train(moment: str | float, arguments: dict, told: bool) -> None:
     on_cpu()
-    train.CHECKPOINT_SECONDS = 0.0  # after every epoch
+    train.CHECKPOINT_SECONDS = 1e9 if told else 0.0  # only when told; after every epoch
     if isinstance(moment, str):
-        MOMENTS[moment]()
+        (ENDINGS if told else MOMENTS)[moment]()
     else:
         threading.Timer(moment, kill).start()
     train.train(**arguments)
 
 
-def train_until(moment: str | float, **arguments) -> bool:
-    """Train until a moment of MOMENTS, or for so many seconds; returns whether the training was killed."""
+def _status(moment: str | float, arguments: dict, told: bool) -> int | None:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["pytest", "vreid.train"])
-    process = context.Process(target=_train, args=(moment, arguments))
+    process = context.Process(target=_train, args=(moment, arguments, told))
     process.start()
     process.join(timeout=120)
-    assert process.exitcode in (0, -signal.SIGKILL), f"ended with {process.exitcode}"
-    return process.exitcode != 0
+    return process.exitcode
+
+
+def train_until(moment: str | float, **arguments) -> bool:
+    """Train until a moment of MOMENTS, or for so many seconds; returns whether the training was killed."""
+    status = _status(moment, arguments, told=False)
+    assert status in (0, -signal.SIGKILL), f"ended with {status}"
+    return status != 0
+
+
+def train_until_told(moment: str, **arguments) -> int | None:
+    """Train until a moment of ENDINGS, at which SIGTERM comes; returns the exit status."""
+    return _status(moment, arguments, told=True)

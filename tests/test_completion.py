@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 import tiny
-from killed import kill_at_call, on_cpu, tear_checkpoint
+from killed import at_call, on_cpu, tear_checkpoint, tell_to_end
 from vreid import before_after, progress
 from vreid import train as reid_training
 from vreid.completion import complete, score, scorer, train
@@ -271,9 +271,9 @@ def test_every_option_has_its_effect_on_the_weights(stage, tmp_path, change):
 
 
 MOMENTS = {
-    "in the middle of a stretch": lambda: kill_at_call(5, progress.Progress, "step"),
+    "in the middle of a stretch": lambda: at_call(5, progress.Progress, "step"),
     "with half of a checkpoint written": lambda: tear_checkpoint(2),
-    "with all results but the weights": lambda: kill_at_call(1, os, "replace", lambda _, p: p.name == "weights.pt"),
+    "with all results but the weights": lambda: at_call(1, os, "replace", lambda _, p: p.name == "weights.pt"),
 }
 
 
@@ -282,6 +282,24 @@ def _train(moment: str, arguments: dict) -> None:
     train.CHECKPOINT_SECONDS = 0.0
     MOMENTS[moment]()
     train.train_completion(**arguments)
+
+
+def _train_until_told(step: int, arguments: dict) -> None:
+    cpu_everywhere()
+    at_call(step, train.CompletionTrainer, "_step", happens=tell_to_end)
+    train.train_completion(**arguments)
+
+
+@pytest.mark.parametrize("step", [1, 3, 6])
+def test_a_training_that_is_told_to_end_saves_first_and_goes_on_from_there(stage, tmp_path, capsys, step):
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["pytest", "vreid.train", "vreid.completion.train"])
+    process = context.Process(target=_train_until_told, args=(step, training_arguments(stage, tmp_path)))
+    process.start()
+    process.join(timeout=300)
+    assert process.exitcode == 143
+    assert_same(train_completion(stage, tmp_path), stage.out)
+    assert f"resumed after step {step}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("moment", MOMENTS)

@@ -12,7 +12,7 @@ import vreid
 
 PACKAGE = Path(vreid.__file__).parent
 
-BASE = {"losses", "metrics", "spec", "errors", "files", "progress", "provenance", "checkpoints"}
+BASE = {"losses", "metrics", "spec", "errors", "files", "progress", "provenance", "checkpoints", "termination"}
 WORK = {"train", "embed", "attend", "hardware", "cost", "completion", "outline"}
 ROOMS = {"data", "models", "walkers"}
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import tiny
-from killed import MOMENTS, on_cpu, train_until
+from killed import ENDINGS, MOMENTS, on_cpu, train_until, train_until_told
 from vreid import __main__ as command_line
 from vreid import checkpoints
 from vreid import embed as embedding
@@ -28,6 +28,7 @@ from vreid.metrics import evaluate_features
 from vreid.models import method as methods
 from vreid.score import score
 from vreid.spec import Spec, Training
+from vreid.termination import only_writer
 
 FULL = {"streams": ["reid", "irrelevant", "relevant"], "losses": ["softmax", "triplet", "attributes", "aitl"]}
 BASELINE = {"streams": ["reid"], "losses": ["softmax", "triplet"]}
@@ -430,6 +431,34 @@ def test_a_training_killed_again_and_again_at_any_moment_ends_with_the_same_weig
     train(world, tmp_path, spec())
     assert not differing(tmp_path, finished), f"killed {killed} after {delays} seconds"
     assert history_but_seconds(tmp_path) == history_but_seconds(finished)
+
+
+@pytest.mark.parametrize("moment", ENDINGS)
+def test_a_training_that_is_told_to_end_saves_first_and_ends_with_the_same_weights(moment, world, finished, tmp_path):
+    assert train_until_told(moment, **arguments(world, tmp_path, spec())) == 143
+    assert len(list((tmp_path / "resume").iterdir())) == 1
+    assert not (tmp_path / "weights.pt").exists()
+    assert_same_run(train(world, tmp_path, spec()), finished)
+
+
+def test_a_training_whose_loaders_are_told_to_end_too_saves_first(world, finished, tmp_path):
+    told = arguments(world, tmp_path, spec()) | {"workers": 2}
+    assert train_until_told("in the middle of an epoch", **told) == 143
+    assert len(list((tmp_path / "resume").iterdir())) == 1
+    assert_same_run(train(world, tmp_path, spec()), finished)
+
+
+def test_the_step_at_which_a_training_is_told_to_end_is_not_lost(world, tmp_path, capsys):
+    assert train_until_told("in the middle of an epoch", **arguments(world, tmp_path, spec())) == 143
+    train(world, tmp_path, spec())
+    assert "resumed after epoch 3, step 7" in capsys.readouterr().err
+
+
+def test_a_second_training_of_a_run_is_refused_and_the_first_one_left_alone(world, finished, tmp_path):
+    with only_writer(tmp_path):
+        status = train_until_told("in the first epoch", **arguments(world, tmp_path, spec()))
+    assert status == 1 and not (tmp_path / "resume").exists()
+    assert_same_run(train(world, tmp_path, spec()), finished)
 
 
 def test_a_killed_training_goes_on_from_its_last_epoch(world, finished, tmp_path, capsys):

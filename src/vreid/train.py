@@ -4,6 +4,7 @@ A training is a function of its spec, its data and its code: step s sees what (s
 any moment goes on from its last checkpoint and ends with the weights of an uninterrupted one.
 """
 
+import contextlib
 import datetime
 import json
 import platform
@@ -33,6 +34,7 @@ from vreid.metrics import DISTANCES, PROTOCOLS, Distance, evaluate_features
 from vreid.models import method as methods
 from vreid.progress import Progress
 from vreid.spec import Spec, Training
+from vreid.termination import EXIT_STATUS, Termination, Told, only_writer
 
 HISTORY = ("epoch", "step", "lr", "loss", "dvdp", "spread", "seconds", "mAP", "R1")  # where no epoch says more
 COLLAPSED = 1e-3  # a mean cosine distance between people below this tells nobody apart
@@ -98,6 +100,7 @@ class Trainer:
     validate: Callable[[nn.Module], dict[str, float]]
     step: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
+    sums: dict[str, Tensor] = field(default_factory=dict)  # of the epoch that is running
     seconds: float = 0.0
 
     @property
@@ -105,41 +108,54 @@ class Trainer:
         return self.spec.training.epochs * self.data.steps_per_epoch
 
     def run(self, folder: Path, identity: str, workers: int) -> None:
-        """Train to the end; checkpoints go to `folder`, and only one of the same `identity` is gone on from."""
+        """Train to the end; checkpoints go to `folder`, and only one of the same `identity` is gone on from.
+
+        Told to end, it writes a checkpoint between two steps and exits.
+        """
         self._resume(folder, identity)
         progress = Progress(f"train {self.spec.model} seed {self.spec.seed}", self.steps, self.step)
         batches = clips.load(self.data.batches, workers, range(self.step, self.steps))
         began = saved = time.monotonic()
         before = self.seconds
-        while self.step < self.steps:
-            self.history.append(self._epoch(batches, progress))
-            self.seconds = before + time.monotonic() - began
-            self.history[-1]["seconds"] = round(self.seconds, 2)
-            if "mAP" in self.history[-1] and 2 * self.step >= self.steps:
-                self._refuse_collapse()
-            if time.monotonic() - saved > CHECKPOINT_SECONDS:
+        with contextlib.closing(batches), Termination() as termination:
+            try:
+                while len(self.history) < self.spec.training.epochs:
+                    self.history.append(self._epoch(batches, progress, termination))
+                    self.seconds = before + time.monotonic() - began
+                    self.history[-1]["seconds"] = round(self.seconds, 2)
+                    if "mAP" in self.history[-1] and 2 * self.step >= self.steps:
+                        self._refuse_collapse()
+                    if time.monotonic() - saved > CHECKPOINT_SECONDS:
+                        self._save(folder, identity)
+                        saved = time.monotonic()
+            except Told:
+                self.seconds = before + time.monotonic() - began
                 self._save(folder, identity)
-                saved = time.monotonic()
+                raise SystemExit(EXIT_STATUS) from None
         self._refuse_collapse()  # of a training resumed at its end, too
 
-    def _epoch(self, batches: Iterator[clips.Batch], progress: Progress) -> dict[str, Any]:
+    def _epoch(self, batches: Iterator[clips.Batch], progress: Progress, termination: Termination) -> dict[str, Any]:
         """One epoch, as a row of the history; the sums stay on the device until its end: no step waits for it."""
         epoch = len(self.history) + 1
-        torch.manual_seed(1_000_003 * self.spec.seed + epoch)  # so that a network with dropout resumes exactly too
+        if not self.sums:  # so that a network with dropout resumes exactly too
+            torch.manual_seed(1_000_003 * self.spec.seed + epoch)
         self.network.train()
-        sums: dict[str, Tensor] = {}
-        for _ in range(self.data.steps_per_epoch):
+        for _ in range(epoch * self.data.steps_per_epoch - self.step):
             rate = learning_rate(self.step, self.steps, self.spec.training)
             for name, value in self._step(next(batches), rate).items():
-                sums[name] = sums.get(name, 0) + value
+                self.sums[name] = self.sums.get(name, 0) + value
+            termination.check()
             progress.step(note=f"epoch {epoch}")
-        means = {name: float(value) / self.data.steps_per_epoch for name, value in sums.items()}
+        means = {name: float(value) / self.data.steps_per_epoch for name, value in self.sums.items()}
         if not np.isfinite(means["loss"]):
             raise InputError(
                 f"models.{self.spec.model}: the loss is {means['loss']} in epoch {epoch}; lower `training.lr`"
             )
         validated = epoch % self.spec.training.validate_every == 0 or self.step == self.steps
-        scores = self.validate(self.network) if validated else {}
+        with termination.at_once():
+            scores = self.validate(self.network) if validated else {}
+        self.sums = {}
+        rate = learning_rate(self.step - 1, self.steps, self.spec.training)
         return {"epoch": epoch, "step": self.step, "lr": rate, **means, "seconds": None, **scores}
 
     def _step(self, batch: clips.Batch, rate: float) -> dict[str, Tensor]:
@@ -198,6 +214,8 @@ class Trainer:
             "optimiser": self.optimiser.state_dict(),
             "step": self.step,
             "history": self.history,
+            "sums": self.sums,
+            "random": random_state(),
             "seconds": self.seconds,
         }
         checkpoints.save(folder, self.step, state)
@@ -209,6 +227,8 @@ class Trainer:
         self.network.load_state_dict(found["network"])
         self.optimiser.load_state_dict(found["optimiser"])
         self.step, self.history, self.seconds = found["step"], found["history"], found["seconds"]
+        self.sums = {name: value.to(device()) for name, value in found["sums"].items()}
+        set_random_state(found["random"])
         print(f"resumed after epoch {len(self.history)}, step {self.step}", file=sys.stderr)
 
 
@@ -257,9 +277,22 @@ def train(
     digests = {name: provenance.file_digest(path) for name, path in inputs.items() if path}
     kind = [headline, precision(spec.training.precision), device().type]
     identity = " ".join([spec.digest, code, *digests.values(), *kind])
-    trainer.run(out / "resume", identity, workers)
-    _write(out, trainer, dataset, provenance.is_rendered(manifest), code, digests, started)
-    shutil.rmtree(out / "resume", ignore_errors=True)
+    with only_writer(out):
+        trainer.run(out / "resume", identity, workers)
+        _write(out, trainer, dataset, provenance.is_rendered(manifest), code, digests, started)
+        shutil.rmtree(out / "resume", ignore_errors=True)
+
+
+def random_state() -> dict[str, Tensor]:
+    """That of torch's generators, of which a network with dropout draws."""
+    state = {"cpu": torch.get_rng_state()}
+    return state | {"cuda": torch.cuda.get_rng_state()} if device().type == "cuda" else state
+
+
+def set_random_state(state: dict[str, Tensor]) -> None:
+    torch.set_rng_state(state["cpu"])
+    if "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"])
 
 
 def optimiser_of(network: nn.Module, spec: Training) -> torch.optim.Optimizer:

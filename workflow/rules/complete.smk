@@ -72,7 +72,8 @@ rule train_completion:
         manifest=lambda w: manifest_option(completed(w)["from"]),
         out=lambda w, output: os.path.dirname(output.weights),
         code=lambda w: scorer_code(w, "vreid.completion.train"),
-    shell:
+    shell:  # told to end, a training saves first; the shell and tee wait for it
+        "trap '' TERM; "
         "python -m vreid train-completion --regions {input.regions:q} --spec {input.spec:q} --weights {input.weights:q}"
         " --index {input.index:q} --root {params.root:q} --dataset {params.name} {params.frame_size} {params.manifest}"
         " --options {params.options:q} --out {params.out:q} --workers {resources.loaders} 2>&1 | tee {log}"

@@ -134,6 +134,7 @@ rule contact_sheet:
     benchmark:
         "results/benchmarks/contact/{dataset}.tsv"
     priority: -1  # only the report waits for it
+    localrule: True
     conda:
         "../envs/vreid.yaml"
     params:

@@ -45,7 +45,8 @@ rule train:
         out=lambda w, output: os.path.dirname(output.weights),
         manifest=lambda w: manifest_option(w.train),
         code=method_code,
-    shell:
+    shell:  # told to end, a training saves first; the shell and tee wait for it
+        "trap '' TERM; "
         "python -m vreid train --spec {input.spec:q} --index {input.index:q} --root {params.root:q}"
         " --dataset {wildcards.train} {params.frame_size} {params.trunk} {params.manifest} --headline {params.headline} --out {params.out:q}"
         " --workers {resources.loaders} 2>&1 | tee {log}"

@@ -5,6 +5,7 @@ last checkpoint and ends with the weights of an uninterrupted one.
 """
 
 import dataclasses
+import contextlib
 import datetime
 import json
 import platform
@@ -37,6 +38,7 @@ from vreid.models.vrstc.regions import references
 from vreid.models.vrstc.stcnet import CompletionNetwork, Discriminators
 from vreid.progress import Progress
 from vreid.spec import build, one_of, within
+from vreid.termination import EXIT_STATUS, Termination, Told, only_writer
 
 CHECKPOINT_SECONDS = 15.0  # at most so much work is lost, beside the stretch between two rows of the history
 
@@ -227,6 +229,7 @@ class CompletionTrainer:
     workers: int = 0
     step: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
+    sums: dict[str, Tensor] = field(default_factory=dict)  # since the last row of the history
     seconds: float = 0.0
 
     def __post_init__(self):
@@ -239,40 +242,52 @@ class CompletionTrainer:
         return {name: getattr(self, name) for name in parts}
 
     def run(self, folder: Path, identity: str) -> None:
-        """Train to the end; checkpoints go to `folder`, and only one of the same `identity` is gone on from."""
+        """Train to the end; checkpoints go to `folder`, and only one of the same `identity` is gone on from.
+
+        Told to end, it writes a checkpoint between two steps and exits.
+        """
         self._resume(folder, identity)
         steps = self.options.steps
         progress = Progress("train completion", steps, self.step)
         batches = load(self.training, self.workers, range(self.step, steps))
         before, began = self.seconds, time.monotonic()
         saved = began
-        while self.step < steps:
-            self.history.append(self._stretch(batches, progress))
-            self.seconds = before + time.monotonic() - began
-            self.history[-1]["seconds"] = round(self.seconds, 2)
-            if time.monotonic() - saved > CHECKPOINT_SECONDS:
+        with contextlib.closing(batches), Termination() as termination:
+            try:
+                while self.step < steps or self.sums:
+                    self.history.append(self._stretch(batches, progress, termination))
+                    self.seconds = before + time.monotonic() - began
+                    self.history[-1]["seconds"] = round(self.seconds, 2)
+                    if time.monotonic() - saved > CHECKPOINT_SECONDS:
+                        self._save(folder, identity)
+                        saved = time.monotonic()
+            except Told:
+                self.seconds = before + time.monotonic() - began
                 self._save(folder, identity)
-                saved = time.monotonic()
+                raise SystemExit(EXIT_STATUS) from None
 
     def errors(self) -> dict[str, dict[str, float]]:
         batches = load(self.held_out, self.workers, range(self.held_out_batches))
         found = held_out_errors(self.network, batches, self.regions, self.options.precision)
         return {name: errors.scores for name, errors in found.items()}
 
-    def _stretch(self, batches: Iterator[Batch], progress: Progress) -> dict[str, Any]:
+    def _stretch(self, batches: Iterator[Batch], progress: Progress, termination: Termination) -> dict[str, Any]:
         """The steps up to the next row of the history: the means of all terms, and the held-out error."""
         self.network.train()
         self.discriminators.train()
-        first, sums = self.step, {}
+        first = len(self.history) * self.options.report_every
         last = min(self.options.steps, first + self.options.report_every)
         while self.step < last:
             for name, value in self._step(next(batches)).items():
-                sums[name] = sums.get(name, 0) + value
+                self.sums[name] = self.sums.get(name, 0) + value
+            termination.check()
             progress.step()
-        means = {name: float(value) / (last - first) for name, value in sums.items()}
+        means = {name: float(value) / (last - first) for name, value in self.sums.items()}
         if not np.isfinite(means["loss"]):
             raise InputError(f"the completion's loss is {means['loss']} before step {last}; lower `lr`")
-        scores = self.errors()["completed"]
+        with termination.at_once():
+            scores = self.errors()["completed"]
+        self.sums = {}
         return {"step": last, **means, "held_out_l1": scores["l1"], "held_out_psnr": scores["psnr"], "seconds": None}
 
     def _step(self, batch: Batch) -> dict[str, Tensor]:
@@ -314,7 +329,8 @@ class CompletionTrainer:
 
     def _save(self, folder: Path, identity: str) -> None:
         state = {name: part.state_dict() for name, part in self.changing.items()}
-        state |= {"identity": identity, "step": self.step, "history": self.history, "seconds": self.seconds}
+        state |= {"identity": identity, "step": self.step, "history": self.history, "sums": self.sums}
+        state["seconds"] = self.seconds
         checkpoints.save(folder, self.step, state)
 
     def _resume(self, folder: Path, identity: str) -> None:
@@ -324,6 +340,7 @@ class CompletionTrainer:
         for name, part in self.changing.items():
             part.load_state_dict(found[name])
         self.step, self.history, self.seconds = found["step"], found["history"], found["seconds"]
+        self.sums = {name: value.to(device()) for name, value in found["sums"].items()}
         print(f"resumed after step {self.step}", file=sys.stderr)
 
 
@@ -358,11 +375,27 @@ def train_completion(
     digests = {name: provenance.file_digest(path) for name, path in inputs.items() if path}
     settings = json.dumps(dataclasses.asdict(chosen), sort_keys=True)
     kind = [precision(chosen.precision), device().type]
-    trainer.run(out / "resume", " ".join([settings, scorer.spec.digest, code, *digests.values(), *kind]))
+    identity = " ".join([settings, scorer.spec.digest, code, *digests.values(), *kind])
+    with only_writer(out):
+        trainer.run(out / "resume", identity)
+        _write(out, trainer, dataset, provenance.is_rendered(manifest), code, digests, started)
+        shutil.rmtree(out / "resume", ignore_errors=True)
+
+
+def _write(
+    out: Path,
+    trainer: CompletionTrainer,
+    dataset: str,
+    rendered: bool,
+    code: str,
+    digests: dict[str, str],
+    started: datetime.datetime,
+) -> None:
+    scorer, chosen = trainer.scorer, trainer.options
     commit, dirty = provenance.commit()
     record = {
         "dataset": dataset,
-        "rendered": provenance.is_rendered(manifest),
+        "rendered": rendered,
         "held_out": trainer.errors(),
         "held_out_frames": len(trainer.held_out.samples.frame),
         "training_frames": len(trainer.training.samples.frame),
@@ -393,7 +426,6 @@ def train_completion(
         aside.write_text(json.dumps(record, indent=2) + "\n")
     with written_whole(out / "weights.pt") as aside:
         torch.save({key: value.cpu() for key, value in trainer.network.state_dict().items()}, aside)
-    shutil.rmtree(out / "resume", ignore_errors=True)
 
 
 def _trainer(

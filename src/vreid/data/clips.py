@@ -4,6 +4,7 @@ What step s of a training sees is a function of (seed, s) alone. So a resumed tr
 random generator, and the number of loader processes changes nothing.
 """
 
+import signal
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
@@ -22,6 +23,7 @@ from vreid.spec import Augment, Clips, Spec, Training
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+TOLD_SECONDS = 30  # from being told to end to ending
 
 
 # ---- which frames of a tracklet -------------------------------------------------------------------------------------
@@ -288,8 +290,21 @@ def load(batches: Dataset, workers: int, items: range | None = None) -> Iterator
     """The given `items` of `batches` (by default all), in order, read ahead by `workers` processes."""
     pin = torch.cuda.is_available()
     own = torch.Generator()  # a loader draws a number when it starts, which must not be one of the network's
-    loader = DataLoader(batches, batch_size=None, sampler=items, num_workers=workers, pin_memory=pin, generator=own)
+    loader = DataLoader(
+        batches,
+        batch_size=None,
+        sampler=items,
+        num_workers=workers,
+        pin_memory=pin,
+        generator=own,
+        worker_init_fn=_outlive,
+    )
     try:
         yield from loader
     except InputError as error:  # of a process: its message comes wrapped in a traceback
         raise InputError(str(error).rpartition("InputError: ")[2].strip()) from None
+
+
+def _outlive(worker: int) -> None:
+    """A cluster tells all processes of a job to end at once; these read on, for who saves first, but not for ever."""
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(TOLD_SECONDS))

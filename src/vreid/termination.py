@@ -1,0 +1,89 @@
+"""What a training does when its process is told to end (SIGTERM), and how it keeps its run to itself.
+
+A cluster tells a job to end some seconds before it kills it: at its time limit, when it is preempted or cancelled.
+"""
+
+import contextlib
+import fcntl
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from vreid.errors import InputError
+
+EXIT_STATUS = 128 + signal.SIGTERM  # as a shell says of a process that the signal has ended
+
+
+class Told(BaseException):
+    """The process was told to end; what there is can be saved."""
+
+
+class Termination:
+    """Within `with`, SIGTERM is heard and waits: for `check`, which raises Told, or for the block `at_once`.
+
+    So it never ends a step in its middle.
+    """
+
+    def __init__(self):
+        self.told, self._raises, self._process = False, False, os.getpid()
+
+    def __enter__(self) -> "Termination":
+        self._main = threading.current_thread() is threading.main_thread()  # no other thread can hear signals
+        if self._main:
+            self._before = signal.signal(signal.SIGTERM, self._hear)
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self._main:
+            signal.signal(signal.SIGTERM, self._before)
+
+    def _hear(self, *_) -> None:
+        if os.getpid() == self._process:
+            self.told = True
+            if self._raises:
+                raise Told
+
+    def check(self) -> None:
+        """Raise Told if the process has been told to end."""
+        if self.told:
+            raise Told
+
+    @contextlib.contextmanager
+    def at_once(self) -> Iterator[None]:
+        """A block that changes nothing, so that SIGTERM may end it anywhere."""
+        self._raises = True
+        try:
+            self.check()
+            yield
+        finally:
+            self._raises = False
+
+
+@contextlib.contextmanager
+def only_writer(folder: Path) -> Iterator[None]:
+    """Keep `folder` to this process, on all machines that share the file system; the lock ends with the process.
+
+    Raises InputError, which names the holder, where another process has it. Where the file system knows no locks, it
+    is said, and nothing is kept.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".writer", "a+") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            file.seek(0)
+            holder = file.read().strip() or "another process"
+            raise InputError(
+                f"{folder}: {holder} is writing this run; wait until it is done, or end it first"
+            ) from None
+        except OSError as error:
+            print(f"{folder}: cannot be locked ({error.strerror}); start no second job on it", file=sys.stderr)
+        else:
+            file.truncate(0)
+            job = f", SLURM job {os.environ['SLURM_JOB_ID']}" if "SLURM_JOB_ID" in os.environ else ""
+            print(f"process {os.getpid()} on {socket.gethostname()}{job}", file=file, flush=True)
+        yield

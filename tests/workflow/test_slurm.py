@@ -1,0 +1,235 @@
+"""On a real SLURM of the tests' own: the whole workflow, and what befalls jobs and Snakemake there.
+
+What happens is mostly waiting, so that all of it happens at once; each test waits for one event's end.
+"""
+
+import itertools
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import torch
+
+from conftest import REPOSITORY, TINY, Checkout, copied
+from slurm import Slurm, missing
+
+RUN = "results/runs/synth-mars/baseline/seed1"
+WEIGHTS = f"{RUN}/weights.pt"
+LOG = "logs/train/synth-mars/baseline/seed1.log"
+REFUSED = "is writing this run"
+PROFILE = ["--workflow-profile", "workflow/profiles/slurm"]
+QUICK = ["--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "2", "--latency-wait", "5"]
+UNLIKE_A_SHELL = (
+    "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
+)
+
+
+class Site(Checkout):
+    """A checkout whose jobs go to a SLURM."""
+
+    def __init__(self, root: Path, slurm: Slurm, overlay: str = TINY):
+        super().__init__(root, overlay)
+        self.slurm = slurm
+        (root / "mischief").mkdir()
+        shutil.copy2(REPOSITORY / "tests/workflow/mischief.py", root / "mischief/sitecustomize.py")
+        self.env |= slurm.env
+        self.env["PYTHONPATH"] = os.pathsep.join([str(root / "mischief"), self.env["PYTHONPATH"]])
+
+    def submit(self, *arguments: str, succeeds: bool = True) -> str:
+        return self.snakemake(*PROFILE, *QUICK, *arguments, succeeds=succeeds)
+
+    def start(self, *arguments: str) -> subprocess.Popen:
+        """Snakemake as a user starts it, whom it hears when they interrupt it."""
+        command = [sys.executable, "-c", UNLIKE_A_SHELL, *self.command(*PROFILE, *QUICK, *arguments)]
+        return subprocess.Popen(
+            command,
+            cwd=self.root,
+            env=self.env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def verb(self, *words: str) -> subprocess.CompletedProcess:
+        command = [sys.executable, "-m", "vreid", *words]
+        return subprocess.run(command, cwd=self.root, env=self.env, text=True, capture_output=True, timeout=120)
+
+    def job_in_training(self) -> str:
+        """Wait until the one job of this checkout has taken some steps; its id."""
+        self.slurm.wait(lambda: self.steps_said() >= 2, 180)
+        (job,) = self.slurm.jobs(self.root)
+        return job
+
+    def steps_said(self) -> int:
+        path = self.root / LOG
+        said = re.findall(r"^train baseline seed 1: (\d+)/", path.read_text(), re.M) if path.exists() else []
+        return int(said[-1]) if said else 0
+
+    def assert_as_if_nothing_had_happened(self, finished: Checkout) -> None:
+        assert "resumed after epoch" in (self.root / LOG).read_text()
+        assert_same_weights(self.root / WEIGHTS, finished.root / WEIGHTS)
+        assert "Nothing to be done" in self.snakemake("--dry-run", WEIGHTS)
+
+
+def assert_same_weights(path: Path, other: Path) -> None:
+    ours, theirs = (torch.load(each, weights_only=True) for each in (path, other))
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def to_partition(name: str, runtime: str = "10") -> list[str]:
+    return ["--set-resources", f"train:slurm_partition={name}", f"train:runtime={runtime}"]
+
+
+def a_job_that_fails_once_is_tried_again(site: Site, finished: Checkout) -> None:
+    site.env["FAIL_ONCE"] = str(site.root / "failed")
+    said = site.submit(WEIGHTS, "--retries", "1")
+    assert (site.root / "failed").exists()
+    assert "made to fail" in said and LOG in said
+    assert_same_weights(site.root / WEIGHTS, finished.root / WEIGHTS)
+    assert "Nothing to be done" in site.snakemake("--dry-run", WEIGHTS)
+
+
+def a_cancelled_job_has_saved_and_goes_on(site: Site, finished: Checkout) -> None:
+    process = site.start(WEIGHTS, "--retries", "0")
+    site.slurm.ask("scancel", site.job_in_training())
+    said, _ = process.communicate(timeout=300)
+    assert process.returncode == 1, said
+    assert list((site.root / RUN / "resume").glob("step-*.pt")), said
+    site.env["PAUSE"] = "0"
+    site.submit(WEIGHTS)
+    site.assert_as_if_nothing_had_happened(finished)
+
+
+def a_job_at_its_time_limit_is_tried_again_and_goes_on(site: Site, finished: Checkout) -> None:
+    site.env["PAUSE"] = "5"
+    said = site.submit(WEIGHTS, "--retries", "1", *to_partition("gpu", "attempt"))
+    assert "Trying to restart job" in said
+    site.assert_as_if_nothing_had_happened(finished)
+
+
+def a_job_whose_node_dies_goes_on_on_another(site: Site, finished: Checkout) -> None:
+    site.env["PAUSE"] = "3"
+    process = site.start(WEIGHTS, "--retries", "1", *to_partition("frail"))
+    job = site.job_in_training()
+    site.slurm.wait(lambda: (site.root / RUN / "resume").exists(), 120)
+    node = site.slurm.ask("squeue", "-h", "-j", job, "-o", "%N").strip()
+    site.slurm.kill_node(node)
+    said, _ = process.communicate(timeout=420)
+    assert process.returncode == 0, said
+    site.assert_as_if_nothing_had_happened(finished)
+
+
+def a_preempted_job_has_saved_and_goes_on(site: Site, finished: Checkout) -> None:
+    process = site.start(WEIGHTS, "--retries", "0", *to_partition("idle-time"))
+    job = site.job_in_training()
+    site.slurm.ask("sbatch", "-p", "urgent", "--exclusive", "-o", "/dev/null", "--wrap", "sleep 1")
+    site.slurm.wait(lambda: site.slurm.jobs(site.root).get(job) != "RUNNING", 60)
+    said, _ = process.communicate(timeout=420)
+    assert process.returncode == 0, said
+    site.assert_as_if_nothing_had_happened(finished)
+
+
+def an_interrupted_snakemake_cancels_its_jobs_which_go_on_later(site: Site, finished: Checkout) -> None:
+    process = site.start(WEIGHTS)
+    site.job_in_training()
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=300)
+    assert process.returncode == 1, said
+    site.slurm.wait(lambda: not site.slurm.jobs(site.root), 60)
+    site.env["PAUSE"] = "0"
+    site.submit(WEIGHTS)
+    site.assert_as_if_nothing_had_happened(finished)
+
+
+def the_jobs_of_a_killed_snakemake_are_found_and_cancelled(site: Site, finished: Checkout) -> None:
+    site.env["PAUSE"] = "10"
+    process = site.start(WEIGHTS)
+    job = site.job_in_training()
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    site.snakemake("--unlock")
+    assert REFUSED in site.submit(WEIGHTS, "--retries", "0", succeeds=False)
+    assert site.slurm.jobs(site.root) == {job: "RUNNING"}
+    listed = site.verb("orphans")
+    assert listed.returncode == 1 and job in listed.stdout
+    assert site.verb("orphans", "--cancel").returncode == 0
+    assert not site.slurm.jobs(site.root)
+    site.env["PAUSE"] = "0"
+    site.submit(WEIGHTS)
+    site.assert_as_if_nothing_had_happened(finished)
+
+
+EVENTS = [
+    a_job_whose_node_dies_goes_on_on_another,
+    a_job_at_its_time_limit_is_tried_again_and_goes_on,
+    the_jobs_of_a_killed_snakemake_are_found_and_cancelled,
+    a_preempted_job_has_saved_and_goes_on,
+    a_cancelled_job_has_saved_and_goes_on,
+    an_interrupted_snakemake_cancels_its_jobs_which_go_on_later,
+    a_job_that_fails_once_is_tried_again,
+]
+
+
+@pytest.fixture(scope="module")
+def slurm(tmp_path_factory) -> Iterator[Slurm]:
+    if reason := missing():
+        assert os.environ.get("VREID_SLURM") != "required", reason
+        pytest.skip(reason)
+    with Slurm(tmp_path_factory.mktemp("slurm") / "daemons") as slurm:
+        yield slurm
+
+
+@pytest.fixture(scope="module")
+def happening(slurm, finished, tmp_path_factory) -> Iterator[dict[Callable, Future]]:
+    """Every event, each in a copy of the finished checkout that has lost the weights of one run."""
+
+    def happen(event: Callable) -> None:
+        root = tmp_path_factory.mktemp(event.__name__) / "copy"
+        shutil.copytree(finished.root, root)
+        (root / WEIGHTS).unlink()
+        (root / LOG).unlink()
+        site = Site(root, slurm)
+        site.env["PAUSE"] = "1"
+        event(site, finished)
+
+    with ThreadPoolExecutor(len(EVENTS)) as pool:
+        yield {event: pool.submit(happen, event) for event in EVENTS}
+
+
+@pytest.fixture(scope="module")
+def submitted(slurm, tmp_path_factory) -> Site:
+    """A fresh copy, run to its end."""
+    site = Site(copied(tmp_path_factory.mktemp("submitted")), slurm, f"{TINY} tests/workflow/cluster.yaml")
+    site.submit()
+    return site
+
+
+def test_everything_from_frames_to_report_runs_there_and_comes_out_as_it_does_here(submitted, finished):
+    for model in ("baseline", "aitl"):
+        path = f"results/runs/synth-mars/{model}/seed0/weights.pt"
+        assert_same_weights(submitted.root / path, finished.root / path)
+    assert (submitted.root / "results/report/index.html").exists()
+    assert submitted.plan() == set()
+
+
+def test_every_training_has_one_gpu_and_no_gpu_two_jobs(submitted, slurm):
+    of_jobs = slurm.allocations()
+    assert len(of_jobs) >= 3
+    assert all(re.fullmatch(r"n\d/\d", each.gpu) for each in of_jobs)
+    for one, other in itertools.combinations(of_jobs, 2):
+        assert one.job == other.job or one.gpu != other.gpu or one.ended <= other.began or other.ended <= one.began
+
+
+@pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.__name__)
+def test_events(event, happening):
+    happening[event].result(timeout=600)
