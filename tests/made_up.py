@@ -99,11 +99,13 @@ def write_cost(root: Path, model: str, **cost) -> Path:
     return path
 
 
-def write_history(root: Path, model: str, seed: int, dvdp: list[float], mAP: list[float | None], **who) -> Path:
+def write_history(
+    root: Path, model: str, seed: int, dvdp: list[float], mAP: list[float | None], spread: float = 0.4, **who
+) -> Path:
     record = write_train_json(root, model, seed, **who)
     epochs = range(1, len(dvdp) + 1)
     path = record.with_name("history.csv")
-    pd.DataFrame({"epoch": epochs, "loss": 1.0, "dvdp": dvdp, "mAP": mAP}).to_csv(path, index=False)
+    pd.DataFrame({"epoch": epochs, "loss": 1.0, "dvdp": dvdp, "spread": spread, "mAP": mAP}).to_csv(path, index=False)
     return path
 
 

@@ -57,23 +57,47 @@ def gain(runs, **claim):
 # ---- verdicts ----
 
 
+def fixed(low, high, corrected=None, seeds=3):
+    """An effect whose 95 % interval is this, and the ends of a stricter one."""
+
+    def interval(error):
+        return (low, high) if error == claims.ERROR else corrected
+
+    return claims.Effect("", (low + high) / 2, interval, seeds)
+
+
 @pytest.mark.parametrize(
     ("effects", "expected"),
     [
         ([(1.0, 3.0)], "holds"),
-        ([(1.0, 3.0), (0.1, 9.0)], "holds"),
-        ([(1.0, 3.0), (-0.1, 9.0)], "cannot tell"),
-        ([(1.0, 3.0), (-4.0, -1.0)], "does not hold"),
-        ([(0.0, 0.0)], "does not hold"),
+        ([(1.0, 3.0, (0.5, 3.5)), (0.1, 9.0, (-1.0, 9.5))], "holds"),
+        ([(1.0, 3.0, (0.5, 3.5)), (-0.1, 9.0, (-1.0, 9.5))], "cannot tell"),
+        ([(1.0, 3.0, (0.5, 3.5)), (-4.0, -1.0, (-5.0, -0.1))], "does not hold"),
+        ([(1.0, 3.0, (0.5, 3.5)), (-4.0, -1.0, (-5.0, 0.1))], "cannot tell"),  # one of two is below 0 by chance
+        ([(0.0, 0.0)], "cannot tell"),  # a tie
         ([(-1.0, 1.0)], "cannot tell"),
     ],
 )
 def test_every_interval_must_lie_above_0_and_one_below_it_suffices_against(effects, expected):
-    assert claims.verdict([claims.Effect("", (low + high) / 2, low, high, 3) for low, high in effects]) == expected
+    assert claims.verdict([fixed(*effect) for effect in effects]) == expected
 
 
 def test_one_seed_tells_nothing():
-    assert claims.verdict([claims.Effect("", 2.0, 1.0, 3.0, 1)]) == "cannot tell"
+    assert claims.verdict([fixed(1.0, 3.0, seeds=1)]) == "cannot tell"
+
+
+def test_of_eight_effects_that_are_not_there_few_claims_are_said_to_fail():
+    rng = np.random.default_rng(0)
+    said = []
+    for _ in range(100):
+        effects = [claims.of_seeds("", rng.normal(size=3)) for _ in range(8)]
+        said.append(claims.verdict(effects))
+    assert said.count("does not hold") <= 10 and said.count("holds") == 0
+
+
+def test_the_interval_of_seeds_is_students():
+    effect = claims.of_seeds("", np.array([1.0, 2.0, 3.0]))
+    assert (effect.low, effect.high) == pytest.approx((2 - 4.3027 / 3**0.5, 2 + 4.3027 / 3**0.5), abs=1e-3)
 
 
 @pytest.mark.parametrize(("better", "expected"), [(0.70, "holds"), (0.50, "does not hold")])
@@ -174,11 +198,37 @@ def test_a_decline_is_relative_to_the_own_score(tmp_path, back, expected):
     assert row["effect"] == pytest.approx(100 * ((1 - back / 0.6) - 0.5), abs=1.5)
 
 
+def test_the_queries_of_a_test_set_are_drawn_once_for_all_that_are_tested_on_it(tmp_path):
+    rng = np.random.default_rng(7)
+    precisions = {test: rng.uniform(0.3, 0.9, QUERIES) for test in ("synth-mars", "synth-duke")}
+    metrics = [
+        write_run(tmp_path, "baseline", seed, share * precisions[test], train=train, test=test)
+        for (train, test), share in {
+            ("synth-mars", "synth-mars"): 1.0,
+            ("synth-duke", "synth-mars"): 0.5,
+            ("synth-duke", "synth-duke"): 1.0,
+            ("synth-mars", "synth-duke"): 0.8,
+        }.items()
+        for seed in (0, 1)
+    ]
+    scale = {test: values.mean() for test, values in precisions.items()}
+    row = judged(metrics, kind="decline", models=["baseline"])
+    lost = [1 - 0.5 * scale["synth-mars"] / scale["synth-duke"], 1 - 0.8 * scale["synth-duke"] / scale["synth-mars"]]
+    assert row["effect"] == pytest.approx(100 * (lost[0] - lost[1]), abs=1e-3)
+    naive = []
+    for _ in range(2000):
+        drawn = {test: rng.choice(values, QUERIES).mean() for test, values in precisions.items()}
+        ratio = drawn["synth-mars"] / drawn["synth-duke"]
+        naive.append(100 * ((1 - 0.5 * ratio) - (1 - 0.8 / ratio)))
+    low, high = np.percentile(naive, [2.5, 97.5])
+    assert (row["low"], row["high"]) == pytest.approx((low, high), rel=0.1, abs=1.0)
+
+
 # ---- DVDP ----
 
 
-def histories(root, model, curves):
-    return [write_history(root, model, seed, curve, [0.5] * len(curve)) for seed, curve in enumerate(curves)]
+def histories(root, model, curves, **more):
+    return [write_history(root, model, seed, curve, [0.5] * len(curve), **more) for seed, curve in enumerate(curves)]
 
 
 COURSE = [0.06, 0.03, 0.02, 0.03, 0.045, 0.05, 0.051, 0.050]
@@ -194,6 +244,30 @@ def test_dvdp_is_compared_where_training_ends(tmp_path, factor, expected):
     assert row["effect"] == pytest.approx((1 - factor) * (0.0505 + 0.001), abs=1e-6)
 
 
+@pytest.mark.parametrize(("distance", "expected"), [(0.4, "holds"), (0.2, "cannot tell"), (0.1, "does not hold")])
+def test_dvdp_that_shrinks_as_all_distances_do_is_no_lower_in_relation(tmp_path, distance, expected):
+    before = [np.array(COURSE) + shift for shift in (0, 0.001, 0.002)]
+    given = histories(tmp_path, "baseline", before)
+    given += histories(tmp_path, "aitl", [0.5 * curve for curve in before], spread=distance)
+    row = judged([], given, kind="dvdp_lower", model_pairs=[["baseline", "aitl"]], relative=True)
+    assert row["verdict"] == expected
+
+
+def test_what_has_no_dvdp_is_said(tmp_path):
+    given = histories(tmp_path, "baseline", [[np.nan] * 8] * 2) + histories(tmp_path, "aitl", [COURSE, COURSE])
+    row = judged([], given, kind="dvdp_lower", model_pairs=[["baseline", "aitl"]])
+    assert row["note"] == "not measured: no DVDP of baseline: its batches have fewer than three clips of a person"
+
+
+def test_a_flat_curve_with_noise_has_no_course(tmp_path):
+    rng, said = np.random.default_rng(1), []
+    for number in range(40):
+        curves = 0.05 + 0.002 * rng.normal(size=(3, 12))
+        given = histories(tmp_path / str(number), "baseline", curves)
+        said.append(judged([], given, kind="dvdp_course", model="baseline")["verdict"])
+    assert "holds" not in said
+
+
 @pytest.mark.parametrize(
     ("curve", "expected"),
     [
@@ -204,7 +278,7 @@ def test_dvdp_is_compared_where_training_ends(tmp_path, factor, expected):
     ],
 )
 def test_dvdp_drops_then_rises_then_settles(tmp_path, curve, expected):
-    curves = [np.array(curve) * scale for scale in (1.0, 1.1)]
+    curves = [np.array(curve) * scale for scale in (1.0, 1.05, 1.1)]
     row = judged([], histories(tmp_path, "baseline", curves), kind="dvdp_course", model="baseline")
     assert row["verdict"] == expected
 
@@ -290,8 +364,8 @@ def test_an_interval_of_queries_alone_has_the_width_of_the_standard_error(tmp_pa
 
 def test_queries_without_a_match_and_other_protocols_do_not_count(tmp_path):
     evidence = claims.gather(SPEC, [write_run(tmp_path, "aitl", 0, [0.2, 0.6, 1.0])], [], [])
-    assert evidence.scores(("aitl", *HOME), [0], "mAP").tolist() == [[20, 60, 100]]
-    assert evidence.scores(("aitl", *HOME), [0], "R1").tolist() == [[0, 100, 100]]
+    assert evidence.scores({("aitl", *HOME): [0]}, "mAP")[0].tolist() == [[20, 60, 100]]
+    assert evidence.scores({("aitl", *HOME): [0]}, "R1")[0].tolist() == [[0, 100, 100]]
 
 
 # ---- files ----
@@ -314,6 +388,15 @@ def test_a_run_without_its_queries_is_refused_by_its_file(tmp_path):
         with pytest.raises(InputError, match=complaint) as caught:
             gain(metrics)
         assert str(victim) in str(caught.value)
+
+
+def test_runs_of_other_queries_are_not_compared(tmp_path):
+    metrics = write_runs(tmp_path, {"baseline": 0.5, "aitl": 0.6})
+    path = metrics[-1].with_name("per_query.csv.gz")
+    for other in (lambda table: table.assign(camid=2), lambda table: table.iloc[1:]):
+        pd.read_csv(path).pipe(other).to_csv(path, index=False)
+        with pytest.raises(InputError, match="has other queries than"):
+            gain(metrics)
 
 
 def test_an_unknown_kind_is_refused(tmp_path):

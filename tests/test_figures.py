@@ -46,13 +46,14 @@ def test_an_epoch_without_validation_has_no_map(histories):
 
 def test_curves_end_apart_only_where_the_bands_do_not_touch(histories, tmp_path):
     again = write_history(tmp_path, "aitl", 1, [0.04, 0.02], [None, 0.55])
-    dvdp, mAP = fig7.endings(fig7.curves(FIGURE, read_trainings([*histories, again])))
+    dvdp, relative, mAP = fig7.endings(fig7.curves(FIGURE, read_trainings([*histories, again])))
     assert (dvdp["without"], dvdp["with"], dvdp["apart"]) == (pytest.approx(0.04), pytest.approx(0.02), True)
+    assert (relative["without"], relative["with"], relative["apart"]) == (pytest.approx(0.1), pytest.approx(0.05), True)
     assert (mAP["epoch"], mAP["apart"]) == (2, False)
 
 
 def test_one_seed_has_no_band_to_be_apart(histories):
-    assert [end["apart"] for end in fig7.endings(fig7.curves(FIGURE, read_trainings(histories)))] == [None, None]
+    assert [end["apart"] for end in fig7.endings(fig7.curves(FIGURE, read_trainings(histories)))] == [None] * 3
 
 
 def test_the_figure_is_written_whole_the_same_every_time(histories, tmp_path):

@@ -386,7 +386,7 @@ def test_costs_stand_at_the_end_of_a_row_and_seconds_beside_the_scores(tmp_path)
     frame = tables.read(tmp_path / "table.csv")
     assert frame[["parameters", "GMAC", "seconds_mean"]].to_numpy().tolist() == [[24.79, 16.21, 60], [24.79, 20.54, 60]]
     groups = typeset.groups(spec, frame)
-    assert groups[0].heads == ("seeds", "R1", "mAP", "numbers a feature", "s a training")
+    assert groups[0].heads == ("seeds", "R1", "mAP", "feature length", "training, s")
     assert [cell.text for cell in groups[0].rows[1][-2:]] == ["128", "60"]
     assert groups[-1].title == typeset.COST and [cell.text for cell in groups[-1].rows[1]] == ["24.79", "4", "20.54"]
 

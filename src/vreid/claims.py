@@ -3,29 +3,34 @@
 A claim is plain data from the configuration: `where` it stands, its `statement`, the `kind` of test, and what the kind
 needs (KINDS). Data are named `home` (the paper's MARS) and `away` (its DukeMTMC-VideoReID); see `make`.
 
-A test yields effects, which the claim wants above 0, each with an interval. The claim *holds* if every interval lies
-above 0, it *does not hold* if any lies wholly at or below 0, and else we *cannot tell*; nor can we from one seed, or
-where a run that it needs is not in the configuration. Nobody types a verdict.
+A test yields effects, which the claim wants above 0, each with an interval. The claim *holds* if every 95 % interval
+lies above 0 (an intersection-union test, which needs no correction for their number). It *does not hold* if any lies
+below 0, where k effects have intervals of 1 − 5 %/k (Bonferroni), since one is enough. Else we *cannot tell*; nor can
+we from one seed, or where a run that it needs is not in the configuration. Nobody types a verdict.
 
-Intervals are 95 % percentile intervals of the pigeonhole bootstrap (A. B. Owen, "The pigeonhole bootstrap", Annals of
-Applied Statistics 1(2), 2007): seeds and queries are drawn with replacement, each on their own, and both models of a
-comparison see the same draw. With two or three seeds the part of the seeds is coarse, and comes out too small rather
-than too large.
+Intervals over seeds and queries are percentile intervals of the pigeonhole bootstrap (A. B. Owen, "The pigeonhole
+bootstrap", Annals of Applied Statistics 1(2), 2007): seeds and queries are drawn with replacement, each on their own,
+and everything that is compared sees the same draw. With two or three seeds the part of the seeds is coarse, and comes
+out too small rather than too large. Where there are seeds alone, nothing can be drawn from so few: those intervals are
+Student's.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
+from vreid.data.tracklets import KEY
 from vreid.errors import InputError
 from vreid.files import written_whole
 from vreid.results import Result, Training, read_cost, read_premise, read_results, read_trainings
 
-DRAWS = 2000
+DRAWS = 4000
+ERROR = 0.05  # of an interval: the share that lies outside
 HOLDS, FAILS, OPEN = "holds", "does not hold", "cannot tell"
 COLUMNS = ["where", "statement", "verdict", "measure", "effect", "low", "high"]
 COLUMNS += ["num_seeds", "num_queries", "data", "note"]
@@ -33,15 +38,23 @@ COLUMNS += ["num_seeds", "num_queries", "data", "note"]
 Claim = Mapping[str, Any]
 
 
-class Effect(NamedTuple):
+@dataclass(frozen=True)
+class Effect:
     """One number that a claim wants above 0."""
 
     what: str
     value: float
-    low: float
-    high: float
+    interval: Callable[[float], tuple[float, float]]  # the share that may lie outside → its ends
     seeds: int
     queries: int = 0
+
+    @property
+    def low(self) -> float:
+        return self.interval(ERROR)[0]
+
+    @property
+    def high(self) -> float:
+        return self.interval(ERROR)[1]
 
 
 class Missing(Exception):
@@ -65,9 +78,22 @@ class Evidence:
                 raise Missing(f"no run of {who[0]} trained on {who[1]}, tested on {who[2]}")
         return common(*(self.results[who] for who in whos))
 
-    def scores(self, who: tuple, seeds: Sequence[int], metric: str) -> np.ndarray:
-        """(seeds, queries with a match): a metric of each query, in percent."""
-        return np.array([query_scores(self.results[who][seed], metric) for seed in seeds])
+    def scores(self, whose: Mapping[tuple, Sequence[int]], metric: str) -> list[np.ndarray]:
+        """(seeds, queries with a match) of each (model, train, test) → seeds: a metric of each query, in percent.
+
+        Raises InputError where their queries are not the same.
+        """
+        runs = {who: [self.results[who][seed] for seed in seeds] for who, seeds in whose.items()}
+        first = next(result for results in runs.values() for result in results)
+        asked = query_scores(first, metric).index
+        found = []
+        for results in runs.values():
+            scores = [query_scores(result, metric) for result in results]
+            for result, own in zip(results, scores):
+                if not own.index.equals(asked):
+                    raise InputError(f"{result.path}: has other queries than {first.path}; score both again")
+            found.append(np.array(scores))
+        return found
 
 
 def common(*runs: Mapping[int, Any]) -> list[int]:
@@ -134,9 +160,9 @@ def judged(claim: Claim, evidence: Evidence) -> dict[str, Any]:
     beside += [f"{e.what}: {e.value:+.4g} [{e.low:+.4g}, {e.high:+.4g}]" for e in effects if e is not worst]
     return row | {
         "measure": worst.what,
-        "effect": worst.value,
-        "low": worst.low,
-        "high": worst.high,
+        "effect": round(worst.value, 6),
+        "low": round(worst.low, 6),
+        "high": round(worst.high, 6),
         "num_seeds": min(e.seeds for e in effects),
         "num_queries": worst.queries,
         "verdict": said,
@@ -150,7 +176,7 @@ def verdict(effects: Sequence[Effect]) -> str:
         return OPEN
     if all(effect.low > 0 for effect in effects):
         return HOLDS
-    return FAILS if any(effect.high <= 0 for effect in effects) else OPEN
+    return FAILS if any(effect.interval(ERROR / len(effects))[1] < 0 for effect in effects) else OPEN
 
 
 # ---- intervals ----
@@ -166,26 +192,43 @@ def pigeonhole(values: np.ndarray, seeds: np.ndarray, queries: np.ndarray) -> np
     return np.einsum("ds,ds->d", seeds, queries @ values.T)
 
 
-def effect(what: str, value: float, drawn: np.ndarray, seeds: int, queries: int = 0) -> Effect:
-    """The 95 % percentile interval of `drawn` around a value."""
-    low, high = np.percentile(drawn, [2.5, 97.5])
-    return Effect(what, *(round(float(number), 6) for number in (value, low, high)), seeds, queries)
+def of_draws(what: str, value: float, drawn: np.ndarray, seeds: int, queries: int = 0) -> Effect:
+    """A value with the percentile interval of its bootstrap draws."""
+
+    def interval(error: float) -> tuple[float, float]:
+        low, high = np.quantile(drawn, [error / 2, 1 - error / 2])
+        return float(low), float(high)
+
+    return Effect(what, float(value), interval, seeds, queries)
 
 
-def query_scores(result: Result, metric: str) -> np.ndarray:
+def of_seeds(what: str, values: np.ndarray) -> Effect:
+    """The mean of one value a seed (S,) with Student's interval; of one seed, that is everything."""
+    count, mean = len(values), float(values.mean())
+
+    def interval(error: float) -> tuple[float, float]:
+        if count < 2:
+            return -np.inf, np.inf
+        reach = float(stats.t.ppf(1 - error / 2, count - 1) * values.std(ddof=1) / np.sqrt(count))
+        return mean - reach, mean + reach
+
+    return Effect(what, mean, interval, count)
+
+
+def query_scores(result: Result, metric: str) -> pd.Series:
     """A metric of each query with a match under the headline protocol, in percent: its AP, or whether rank k has it."""
     path = result.path.with_name("per_query.csv.gz")
     try:
         table = pd.read_csv(path)
-        table = table[(table.protocol == result.headline) & table.first_match_rank.notna()]
+        table = table[(table.protocol == result.headline) & table.first_match_rank.notna()].set_index(KEY)
         found = table.average_precision if metric == "mAP" else table.first_match_rank <= int(metric[1:])
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; score the run again") from None
-    except (AttributeError, OSError, ValueError, EOFError) as error:
+    except (AttributeError, KeyError, OSError, ValueError, EOFError) as error:
         raise InputError(f"{path}: not the queries of a run ({error}); score the run again") from None
     if table.empty:
         raise InputError(f"{path}: no query has a match under {result.headline}; score the run again")
-    return 100 * found.to_numpy(float)
+    return 100.0 * found
 
 
 # ---- kinds of claims ----
@@ -214,10 +257,11 @@ def _compared(models: Sequence[tuple[str, str]], claim: Claim, evidence: Evidenc
 
 def _gain(what: str, metric: str, better: tuple, other: tuple, evidence: Evidence) -> tuple[Effect, np.ndarray]:
     seeds = evidence.seeds(better, other)
-    difference = evidence.scores(better, seeds, metric) - evidence.scores(other, seeds, metric)
+    better_scores, other_scores = evidence.scores({better: seeds, other: seeds}, metric)
+    difference = better_scores - other_scores
     rng = np.random.default_rng(0)
     drawn = pigeonhole(difference, *(draw_weights(count, DRAWS, rng) for count in difference.shape))
-    return effect(what, difference.mean(), drawn, *difference.shape), drawn
+    return of_draws(what, difference.mean(), drawn, *difference.shape), drawn
 
 
 def smaller_gain(claim: Claim, evidence: Evidence) -> list[Effect]:
@@ -230,72 +274,81 @@ def smaller_gain(claim: Claim, evidence: Evidence) -> list[Effect]:
     drawn = drawn_home - np.random.default_rng(1).permutation(drawn_away)  # other data: drawn on its own
     where = " − ".join(evidence.places.values())
     what = f"mAP gain of {claim['model']} over {claim['over'][0]}, {where}, points"
-    return [effect(what, home.value - away.value, drawn, min(home.seeds, away.seeds), home.queries + away.queries)]
+    return [of_draws(what, home.value - away.value, drawn, min(home.seeds, away.seeds), home.queries + away.queries)]
 
 
 def decline(claim: Claim, evidence: Evidence) -> list[Effect]:
     """Away → home loses a larger share of mAP than home → away, for each of `models`, in percent of the own score."""
-    home, away = evidence.places["home"], evidence.places["away"]
-    found = []
-    for model in claim["models"]:
-        lost, drawn, counts = {}, {}, []
-        for train, test in ((home, away), (away, home)):
-            own, other = (model, train, train), (model, train, test)
-            seeds = evidence.seeds(own, other)
-            rng = np.random.default_rng(len(counts))
-            weights = draw_weights(len(seeds), DRAWS, rng)
-            scores = [evidence.scores(who, seeds, "mAP") for who in (own, other)]
-            means = [pigeonhole(s, weights, draw_weights(s.shape[1], DRAWS, rng)) for s in scores]
-            lost[train] = 100 * (1 - scores[1].mean() / scores[0].mean())
-            drawn[train] = 100 * (1 - means[1] / means[0])
-            counts.append(scores[1].shape)
-        what = f"decline of {model}, {away} → {home} minus {home} → {away}, percent of mAP"
-        seeds, queries = min(count[0] for count in counts), sum(count[1] for count in counts)
-        found.append(effect(what, lost[away] - lost[home], drawn[away] - drawn[home], seeds, queries))
-    return found
+    return [_decline(model, evidence) for model in claim["models"]]
+
+
+def _decline(model: str, evidence: Evidence) -> Effect:
+    home, away = places = tuple(evidence.places[side] for side in ("home", "away"))
+    rng = np.random.default_rng(0)
+    seeds = {train: evidence.seeds(*((model, train, test) for test in places)) for train in places}
+    drawn_seeds = {train: draw_weights(len(seeds[train]), DRAWS, rng) for train in places}
+    means, drawn, queries = {}, {}, 0
+    for test in places:  # its queries are drawn once, for those trained on it and for those that came from elsewhere
+        scores = evidence.scores({(model, train, test): seeds[train] for train in places}, "mAP")
+        drawn_queries = draw_weights(scores[0].shape[1], DRAWS, rng)
+        queries += scores[0].shape[1]
+        for train, own in zip(places, scores):
+            means[train, test] = own.mean()
+            drawn[train, test] = pigeonhole(own, drawn_seeds[train], drawn_queries)
+
+    def difference(score: Mapping) -> Any:
+        lost = {train: 100 * (1 - score[train, test] / score[train, train]) for train, test in (places, places[::-1])}
+        return lost[away] - lost[home]
+
+    what = f"decline of {model}, {away} → {home} minus {home} → {away}, percent of mAP"
+    return of_draws(what, difference(means), difference(drawn), min(map(len, seeds.values())), queries)
 
 
 def dvdp_lower(claim: Claim, evidence: Evidence) -> list[Effect]:
-    """The mean DVDP of the last quarter of the epochs is lower with than without, by `model_pairs`."""
-    found = []
+    """The mean DVDP of the last quarter of the epochs is lower with than without, by `model_pairs`.
+
+    `relative`: DVDP over the mean distance between people of the same epoch, which AITL draws together too.
+    """
+    relative, found = claim.get("relative", False), []
+    unit = "over the distance between people" if relative else "cosine distance"
     for without, with_it in claim["model_pairs"]:
-        before, after = (_dvdp(model, evidence) for model in (without, with_it))
-        seeds = common(before, after)
-        values = np.array([_last_quarter(before[s]).mean() - _last_quarter(after[s]).mean() for s in seeds])
-        drawn = draw_weights(len(seeds), DRAWS, np.random.default_rng(0)) @ values
-        found.append(effect(f"DVDP of {without} − {with_it}, cosine distance", values.mean(), drawn, len(seeds)))
+        before, after = (_dvdp(model, evidence, relative) for model in (without, with_it))
+        values = [_last_quarter(before[s]).mean() - _last_quarter(after[s]).mean() for s in common(before, after)]
+        found.append(of_seeds(f"DVDP of {without} − {with_it}, {unit}", np.array(values)))
     return found
 
 
 def dvdp_course(claim: Claim, evidence: Evidence) -> list[Effect]:
     """Without AITL, DVDP drops to a minimum in the first half, rises after it by more than it then still changes.
 
-    Three effects of each seed's curve: the drop (first epoch − minimum of the first half), the rise (mean of the last
-    quarter − that minimum), and the rise − the range within the last quarter (it has settled).
+    Three effects of each seed's curve: the drop (first epoch − minimum of those after it), the rise (mean of the last
+    quarter − minimum), and the rise − the range within the last quarter (it has settled). Where the minimum is, the
+    other seeds say: a curve's own is below its neighbours by chance alone.
     """
     curves = _dvdp(claim["model"], evidence)
-    seeds = sorted(curves)
     parts = []
-    for seed in seeds:
-        curve = curves[seed]
-        least = curve[: max(len(curve) // 2, 1)].min()
+    for seed, curve in curves.items():
+        others = [other for key, other in curves.items() if key != seed] or [curve]
+        if len(curve) < 4:
+            raise Missing(f"{len(curve)} epochs of {claim['model']} have no course; train four or more")
+        least = curve[1 + np.mean(others, axis=0)[1 : len(curve) // 2].argmin()]
         end = _last_quarter(curve)
         rise = end.mean() - least
         parts.append((curve[0] - least, rise, rise - np.ptp(end)))
-    weights = draw_weights(len(seeds), DRAWS, np.random.default_rng(0))
     names = ("drop after the first epoch", "rise after it", "rise − range of the last quarter")
-    values = np.array(parts)
-    return [
-        effect(f"DVDP of {claim['model']}: {name}", column.mean(), weights @ column, len(seeds))
-        for name, column in zip(names, values.T)
-    ]
+    return [of_seeds(f"DVDP of {claim['model']}: {name}", values) for name, values in zip(names, np.array(parts).T)]
 
 
-def _dvdp(model: str, evidence: Evidence) -> dict[int, np.ndarray]:
+def _dvdp(model: str, evidence: Evidence, relative: bool = False) -> dict[int, np.ndarray]:
+    """Seed → a value an epoch."""
     who = (model, evidence.places["home"])
     if who not in evidence.trainings:
         raise Missing(f"no history of {model} on {who[1]}")
-    return {seed: training.history.dvdp.to_numpy(float) for seed, training in evidence.trainings[who].items()}
+    histories = {seed: training.history for seed, training in evidence.trainings[who].items()}
+    found = {s: (own.dvdp / own.spread if relative else own.dvdp).to_numpy(float) for s, own in histories.items()}
+    if any(np.isnan(curve).any() for curve in found.values()):
+        raise Missing(f"no DVDP of {model}: its batches have fewer than three clips of a person")
+    return found
 
 
 def _last_quarter(curve: np.ndarray) -> np.ndarray:
@@ -324,7 +377,7 @@ def correlated(claim: Claim, evidence: Evidence) -> list[Effect]:
     values, rng = people.to_numpy().T, np.random.default_rng(0)
     drawn = pigeonhole(values, *(draw_weights(count, DRAWS, rng) for count in values.shape))
     what = f"Spearman's ρ of attribute and feature distance ({claim['model']}), mean over {len(people)} people"
-    return [effect(what, values.mean(), drawn, len(values))]
+    return [of_draws(what, values.mean(), drawn, len(values))]
 
 
 KINDS: Mapping[str, Callable[[Claim, Evidence], list[Effect]]] = {

@@ -88,7 +88,7 @@ def groups(spec: Mapping[str, Any], frame: pd.DataFrame) -> list[Group]:
         title = f"{pair(first.column_train, first.column_test)}, {'rendered' if first.rendered else 'measured here'}"
         title += f", {first.protocol}" * several_protocols(frame)
         best = {metric: leader(part, metric) for metric in metrics}
-        seconds = ("numbers a feature", "s a training") if "seconds_mean" in frame else ()
+        seconds = ("feature length", "training, s") if "seconds_mean" in frame else ()
         lost = (f"decline of {spec['decline']}",) if "decline" in spec and first.train != first.test else ()
         ours = {row.model: _measured(row, metrics, best) for row in part.itertuples(index=False)}
         found.append(_group(title, True, ("seeds", *metrics, *lost, *seconds), ours, models))

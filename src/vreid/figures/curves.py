@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib
 import pandas as pd
@@ -20,9 +20,25 @@ LINES = {
     "with": {"color": BLUE, "linestyle": "-"},
 }
 EXPLANATION = (
-    "DVDP is how much farther from a clip its farthest clip of the same person lies than its nearest (Eq.\u00a01): the "
-    "spread that AITL is meant to reduce."
+    "DVDP is how much farther from a clip its farthest clip of the same person lies than its nearest (Eq.\u00a01). "
+    "AITL is meant to reduce it. What draws all clips together lowers it as well; the second row therefore shows it in "
+    "shares of the mean distance between clips of different people."
 )
+
+
+class Quantity(NamedTuple):
+    """What a row of panels draws."""
+
+    name: str
+    axis: str
+    form: str
+
+
+QUANTITIES = {
+    "dvdp": Quantity("DVDP", "DVDP (cosine distance)", ".4f"),
+    "relative": Quantity("DVDP / distance between people", "DVDP / distance\nbetween people", ".3f"),
+    "mAP": Quantity("mAP", "mAP (%)", ".1f"),
+}
 
 
 def dvdp_curves(spec: Spec, histories: Iterable[str | Path], out_stem: str | Path) -> None:
@@ -34,7 +50,8 @@ def dvdp_curves(spec: Spec, histories: Iterable[str | Path], out_stem: str | Pat
         and of no other.
 
     Lines are means over the seeds, bands reach from the least to the greatest. DVDP (Eq. 1) is the mean over
-    anchors of an epoch, a cosine distance; mAP is that of the epoch's validation, in percent.
+    anchors of an epoch, a cosine distance, `relative` is DVDP over the epoch's `spread`; mAP is that of the epoch's
+    validation, in percent.
     Raises InputError for a history that is missing, is not of this figure, or has other epochs than the rest.
     """
     frame = curves(spec, read_trainings(histories))
@@ -52,11 +69,10 @@ def curves(spec: Spec, trainings: list[Training]) -> pd.DataFrame:
             runs = [run.history for run in trained]
             if not runs:
                 raise InputError(f"figure {spec['number']}: no history.csv given is of model {pair[side]!r}")
-            epochs = pd.concat(runs).assign(mAP=lambda table: 100 * table.mAP).groupby("epoch")
+            rows = pd.concat(runs)
+            epochs = rows.assign(mAP=100 * rows.mAP, relative=rows.dvdp / rows.spread).groupby("epoch")
             columns = {
-                f"{name}_{which}": epochs[name].agg(which)
-                for name in ("dvdp", "mAP")
-                for which in ("mean", "min", "max")
+                f"{name}_{which}": epochs[name].agg(which) for name in QUANTITIES for which in ("mean", "min", "max")
             }
             part = pd.DataFrame(columns).round(6).reset_index()
             who = {
@@ -83,7 +99,7 @@ def endings(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Where the curves end, a row a pair and quantity: the means and whether the bands are apart."""
     found = []
     for label, part in frame.groupby("pair", sort=False):
-        for name in ("dvdp", "mAP"):
+        for name in QUANTITIES:
             last = part.dropna(subset=f"{name}_mean").groupby("side").last()
             mean, low, high = (last[f"{name}_{which}"] for which in ("mean", "min", "max"))
             several = part.num_seeds.min() > 1
@@ -111,7 +127,7 @@ def said(frame: pd.DataFrame) -> Said:
     alt = ["Curves of DVDP and mAP by epoch, with and without AITL."]
     rows = []
     for end in ends:
-        name, form = ("DVDP", ".4f") if end["name"] == "dvdp" else (end["name"], ".1f")
+        name, _, form = QUANTITIES[end["name"]]
         values = {side: format(end[side], form) for side in LINES}
         alt.append(f"{end['pair']}, epoch {end['epoch']}: {name} {values['without']} without, {values['with']} with.")
         runs = [cell(values[side], (end["models"][side], end["train"]), end[side]) for side in LINES]
@@ -122,8 +138,8 @@ def said(frame: pd.DataFrame) -> Said:
         explanation=EXPLANATION,
         caption=(
             f"Measured on {measured_on(frame)}. Lines are means over {' or '.join(map(str, seeds))} "
-            f"seed{'s' * (seeds != [1])}; bands reach from the lowest seed to the highest. Above, DVDP averaged over "
-            "the anchors of an epoch, in training; below, mAP at the validations, on at most "
+            f"seed{'s' * (seeds != [1])}; bands reach from the lowest seed to the highest. DVDP is averaged over the "
+            "anchors of an epoch, in training; mAP is that of the validations, on at most "
             f"{clips} clip{'s' * (clips != 1)} of each tracklet (the tables test them all)."
         ),
         alt=" ".join(alt),
@@ -153,12 +169,12 @@ def _check_alike(spec: Spec, trainings: list[Training]) -> None:
 
 
 def _draw(spec: Spec, frame: pd.DataFrame) -> Figure:
-    """DVDP above, mAP below, one column of panels a pair."""
+    """One row of panels a quantity, one column a pair."""
     pairs = list(frame.pair.unique())
-    figure = Figure(figsize=(3.5 * max(2, len(pairs)), 4.6), layout="constrained")
-    panels = figure.subplots(2, len(pairs), sharex=True, sharey="row", squeeze=False)
+    figure = Figure(figsize=(3.5 * max(2, len(pairs)), 6.4), layout="constrained")
+    panels = figure.subplots(len(QUANTITIES), len(pairs), sharex=True, sharey="row", squeeze=False)
     for column, label in enumerate(pairs):
-        for row, (name, axis) in enumerate({"dvdp": "DVDP (cosine distance)", "mAP": "mAP (%)"}.items()):
+        for row, (name, quantity) in enumerate(QUANTITIES.items()):
             panel = panels[row][column]
             for side, style in LINES.items():
                 line = frame[(frame.pair == label) & (frame.side == side)].dropna(subset=f"{name}_mean")
@@ -166,10 +182,11 @@ def _draw(spec: Spec, frame: pd.DataFrame) -> Figure:
                 band = line[f"{name}_min"], line[f"{name}_max"]
                 panel.fill_between(line.epoch, *band, color=style["color"], alpha=0.18, linewidth=0)
             if column == 0:
-                panel.set_ylabel(axis)
+                panel.set_ylabel(quantity.axis)
         panels[0][column].set_title(label)
-        panels[1][column].set_xlabel("epoch")
-    panels[0][0].set_ylim(bottom=0)
+        panels[-1][column].set_xlabel("epoch")
+    for row in (0, 1):
+        panels[row][0].set_ylim(bottom=0)
     figure.suptitle(measured_on(frame), x=0.01, ha="left", fontsize=8)
     figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside upper right", ncols=2)
     return figure

@@ -45,7 +45,7 @@ def head_width(published: int, channels: int) -> int:
     """Channels of a head or branch over the trunk's feature: as published for ResNet-50, but at most the trunk's own.
 
     So that no head of a few hundred channels stands on a small trunk. Features of several parts may be longer than the
-    trunk's: Table 3 says how long each is, and Tables 2 and S5 have controls of equal length.
+    trunk's: Table 3 says how long each is.
     """
     return min(published, channels)
 
