@@ -43,8 +43,8 @@ def orphans(cancel: bool, folder: Path = Path(), patience: float = 120.0, pause:
     print(tabulate(found, headers=["job", "state", "rule", "wildcards"], disable_numparse=True))
     if not cancel:
         print(
-            f"\n{len(found)} of this folder's jobs are in SLURM's queue. If its Snakemake runs, they are its own: leave\n"
-            "them. If it was killed, cancel them, unlock the folder and run again:\n"
+            f"\n{len(found)} of this folder's jobs are in SLURM's queue. If its Snakemake runs, they are its own:\n"
+            "leave them. If it was killed, cancel them, unlock the folder and run again:\n"
             "    python -m vreid orphans --cancel\n"
             "    snakemake --unlock\n"
             "and then what was run, with --rerun-incomplete."
