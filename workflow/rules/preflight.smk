@@ -167,8 +167,8 @@ def remarks():
         yield "no GPU is visible here, and trainings of resnet50 take very long without one"
 
 
-# Each with the sections that it cannot do without: where one of these is at fault as a whole, nothing can be said. Disk and remarks
-# are for who starts Snakemake, and not for each of its jobs, which read this again.
+# Each with the sections that it cannot do without: where one of these is at fault as a whole, nothing can be said. Disk
+# and remarks are for who starts Snakemake, and not for each of its jobs, which read this again.
 REFERRING = {*ENTRIES, "recipe"}
 RUNNING = {*REFERRING, "budget"}
 CHECKS = [
@@ -190,8 +190,9 @@ def preflight(errors):
     starting = workflow.is_main_process
     said = {"The configuration (config/README.md has all keys)": list(schema_faults(errors))}
     for head, check, sections in CHECKS + AT_THE_START * starting:
-        before = [line for lines in said.values() for line in lines]  # some names are missed by two checks
-        said[head] = [line for line in check() if line not in before] if can_be_read(sections) else []
+        before = {line for lines in said.values() for line in lines}  # some names are missed by two checks
+        found = dict.fromkeys(check()) if can_be_read(sections) else []
+        said[head] = [line for line in found if line not in before]
     if starting and can_be_read(RUNNING):
         for remark in remarks():
             print(f"Note: {remark}.", file=sys.stderr)
