@@ -273,6 +273,13 @@ def report(a: argparse.Namespace) -> None:
     build(a.manifest, a.out)
 
 
+def orphans(a: argparse.Namespace) -> None:
+    """List what a killed Snakemake left in SLURM's queue of this folder's jobs; with --cancel, cancel them."""
+    from vreid.orphans import orphans as run
+
+    sys.exit(run(a.cancel))
+
+
 def pixels(text: str) -> tuple[int, int]:
     """HEIGHTxWIDTH, such as 256x128."""
     try:
@@ -442,6 +449,7 @@ VERBS: dict[Callable[[argparse.Namespace], None], list[Option]] = {
     ],
     contact_sheet: [INDEX, ROOT, OUT],
     report: [("--manifest", {"type": data, "required": True, "help": "what the report shows (JSON)"}), OUT],
+    orphans: [("--cancel", {"action": "store_true", "help": "cancel them, and wait until they are gone"})],
 }
 
 

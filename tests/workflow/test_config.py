@@ -2,7 +2,11 @@
 
 import copy
 import dataclasses
+import functools
+import os
 import re
+import runpy
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +16,7 @@ import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 from snakemake.utils import update_config
+from torchvision.models import ResNet50_Weights
 
 from vreid import spec
 from vreid.completion import train as completion
@@ -26,6 +31,8 @@ from vreid.walkers.world import LIMITS, World
 REPOSITORY = Path(__file__).parents[2]
 SCHEMA = yaml.safe_load((REPOSITORY / "workflow/schemas/config.schema.yaml").read_text())
 DEFINITIONS = SCHEMA["$defs"]
+BEFORE_IT = {"functools": functools, "unknown_names": None, "unsound_entries": None}
+PREFLIGHT = runpy.run_path(str(REPOSITORY / "workflow/rules/preflight.smk"), BEFORE_IT)
 
 
 def configuration(*overlays: str) -> dict:
@@ -323,7 +330,7 @@ def test_with_mars_in_place_the_paper_is_planned_on_mars_alone(paper):
     for part in ("bbox_train/", "bbox_test/", *(f"info/{name}" for name in parts), "mars_attributes.csv"):
         path = paper.root / "data/mars" / part
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.mkdir() if part.endswith("/") else path.touch()
+        (path / "0001").mkdir(parents=True) if part.endswith("/") else path.write_text("not looked into here")
     jobs = paper.plan()
     config = configuration(PAPER)
     trainings = set()
@@ -415,6 +422,125 @@ def test_all_that_is_wrong_is_said_in_one_list_before_any_job(fresh):
     ):
         assert said.count(f"    {told}") == 1
     assert "Job stats" not in said and "Traceback" not in said
+
+
+FAULTS = {
+    "keys": (
+        {"budget": {"clips": {"framez": 3}}, "models": {"aitl": {"margin": -1}}},
+        [
+            "config $.budget.clips: Additional properties are not allowed ('framez' was unexpected)",
+            "config $.models.aitl.margin: -1 is less than the minimum of 0",
+        ],
+    ),
+    "names": ({"tables": {"table4": {"reference": "nobody"}}}, ["tables.table4.reference: 'nobody' is none of"]),
+    "methods": ({"models": {"fu": {"lamda": 1}}}, ["models.fu: unknown key 'lamda'; known are parts, energy"]),
+    "missing data": (
+        {
+            "datasets": {
+                "mine": {"layout": "duke", "root": "mine", "attributes": "mine.csv", "headline": "mars-script"}
+            },
+            "report": {"datasets": ["mine"]},
+        },
+        ["mine (needed by report): your own data. Missing:", "    mine.csv", "    mine/train", "    mine/gallery"],
+    ),
+    "incomplete data": (
+        {
+            "datasets": {"put": {"layout": "duke", "root": "put", "attributes": "put.csv", "headline": "mars-script"}},
+            "figures": {"fig7": {"train": "put"}},
+        },
+        ["put/query: the folder of put is empty", "put.csv: the file of put has no bytes"],
+    ),
+    "weights": (
+        {"models": {"sudoku": {"trunk": {"weights": "gone.pt"}}, "baseline": {"trunk": {"weights": "gone.pt"}}}},
+        ["gone.pt: no such file; trunk.weights of baseline names it"],  # no table has the other
+    ),
+    "disk": ({"models": {"aitl": {"trunk": {"width": 10**6}}}}, ["results: 4 runs write at least"]),
+}
+
+
+@pytest.fixture
+def half_placed(fresh):
+    """With a dataset called put, of which a folder is empty and a file, too."""
+    for part in ("train", "gallery"):
+        (fresh.root / "put" / part / "0001").mkdir(parents=True)
+    (fresh.root / "put/query").mkdir()
+    (fresh.root / "put.csv").touch()
+    return fresh
+
+
+def refusal(checkout, *overlays: dict) -> list[str]:
+    """The lines with which overlays are refused together; nothing is started or written."""
+    for number, overlay in enumerate(overlays):
+        (checkout.root / f"wrong{number}.yaml").write_text(yaml.safe_dump(overlay))
+        checkout.overlay += f" wrong{number}.yaml"
+    said = checkout.snakemake("--cores", "1", succeeds=False)
+    assert "Job stats" not in said and "Traceback" not in said
+    assert not (checkout.root / "results").exists() and not (checkout.root / "logs").exists()
+    _, refused = said.split("This configuration cannot run as it stands.\n")
+    return refused.splitlines()
+
+
+def heads(lines: list[str]) -> list[str]:
+    return [line for line in lines if line.endswith(":") and not line.startswith(" ")]
+
+
+def holds_once(lines: list[str], told: str) -> bool:
+    return sum(told in line for line in lines) == 1
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+def test_a_fault_of_each_kind_is_said_under_one_head(half_placed, kind):
+    overlay, told = FAULTS[kind]
+    lines = refusal(half_placed, overlay)
+    assert len(heads(lines)) == 1
+    assert all(holds_once(lines, f"    {line}") for line in told)
+
+
+def test_faults_of_all_kinds_are_said_at_once(half_placed):
+    """But for the budget's, without which no model is known."""
+    overlays = {kind: overlay for kind, (overlay, _) in FAULTS.items() if kind != "keys"}
+    lines = refusal(half_placed, {"models": {"zhao": {"training": {"epochs": -1}}}}, *overlays.values())
+    assert len(heads(lines)) == len(FAULTS)
+    assert holds_once(lines, "    config $.models.zhao.training.epochs: -1 is less than the minimum of 0")
+    assert all(holds_once(lines, f"    {line}") for kind in overlays for line in FAULTS[kind][1])
+
+
+def test_keys_at_fault_hide_neither_names_nor_data(half_placed):
+    kinds = ("keys", "names", "missing data")
+    entries = {"tables": {"table2": {"rows": 3}}, "figures": {"fig8": 3}, "claims": 3, "cost": None, "seeds": "all"}
+    lines = refusal(half_placed, entries, *(FAULTS[kind][0] for kind in kinds))
+    assert len(heads(lines)) == len(kinds)
+    assert all(holds_once(lines, f"    {line}") for kind in kinds for line in FAULTS[kind][1])
+    for told in ("$.tables.table2.rows: 3 is", "$.figures.fig8: 3 is", "$.claims: 3 is", "$.seeds: 'all' is"):
+        assert holds_once(lines, f"    config {told}")
+
+
+def test_what_may_be_meant_so_is_remarked_once_and_not_by_every_job(fresh, tmp_path):
+    resnet = {"budget": {"trunk": {"name": "resnet50", "width": 64, "weights": "imagenet"}}}
+    (fresh.root / "resnet.yaml").write_text(yaml.safe_dump(resnet | {"models": {"trunk": None}}))
+    fresh.overlay += " resnet.yaml"
+    fresh.env |= {"TORCH_HOME": str(tmp_path / "torch")}
+    frozen = "results/runs/synth-mars/baseline/seed0/spec.json"
+    said = fresh.snakemake("--cores", "1", frozen)
+    assert (fresh.root / frozen).exists()
+    weights = tmp_path / "torch/hub/checkpoints" / PREFLIGHT["IMAGENET"]
+    assert said.count(f"Note: {weights} is not there: a training fetches ImageNet weights") == 1
+    local = not shutil.which("nvidia-smi") and not shutil.which("sbatch")
+    assert said.count("Note: no GPU is visible here") == local
+    weights.parent.mkdir(parents=True)
+    weights.touch()
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/sbatch").touch(mode=0o755)  # where jobs are submitted, the nodes have the GPUs
+    fresh.env |= {"PATH": f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"}
+    assert "Note:" not in fresh.snakemake("--dry-run")
+
+
+def test_what_the_preflight_knows_of_torch_is_so():
+    assert Path(ResNet50_Weights.IMAGENET1K_V1.url).name == PREFLIGHT["IMAGENET"]
+    for known in (spec.Trunk(), spec.Trunk("small", 8), spec.Trunk("small", 24)):
+        network, _ = trunk.TRUNKS[known.name](known.width, known.last_stride)
+        kernels = [parameter for parameter in network.parameters() if parameter.ndim == 4]
+        assert PREFLIGHT["trunk_bytes"](known) == sum(kernel.nbytes for kernel in kernels)
 
 
 def test_methods_are_asked_again_only_when_what_they_are_asked_or_their_code_changes(fresh):

@@ -1,6 +1,7 @@
 # The few helpers of the rules. Paths stand in the rules; what a run is stands in vreid.spec.
 
 import dataclasses
+import functools
 import hashlib
 import os
 import shlex
@@ -9,8 +10,9 @@ import sys
 from pathlib import Path
 from pkgutil import iter_modules
 
+import yaml
+from jsonschema import Draft202012Validator
 from snakemake.exceptions import WorkflowError
-from snakemake.utils import validate
 
 import vreid.models
 from vreid.errors import InputError
@@ -20,21 +22,9 @@ from vreid.spec import SECTIONS, canonical, resolve
 from vreid.tables import places
 from vreid.typeset import in_supplement
 
-# An overlay takes an entry away by saying that it is null.
-for section in ("datasets", "recipes", "models", "tables", "figures"):
-    config[section] = {name: entry for name, entry in config[section].items() if entry is not None}
-
-try:
-    validate(config, "../schemas/config.schema.yaml")
-except WorkflowError as error:  # which would print hundreds of lines of schema around the one that matters
-    wrong = error.__context__
-    said = wrong.schema.get("$comment", wrong.message)
-    raise WorkflowError(f"config {wrong.json_path}: {said}; config/README.md has all keys") from None
-
 # The rules' `python` is the one that runs Snakemake, even where its environment was never activated.
 os.environ |= {"PATH": os.pathsep.join([os.path.dirname(sys.executable), *os.get_exec_path()])}
 
-DATASETS = config["datasets"]
 RUN = "results/runs/{train}/{model}/seed{seed}"
 RUN_LOG = RUN.removeprefix("results/runs/")
 
@@ -50,18 +40,33 @@ def is_rendered(name):
     return is_rendered(dataset["completed"]["from"]) if "completed" in dataset else "render" in dataset
 
 
-include: "references.smk"
-include: "placement.smk"
-include: "reporting.smk"
-include: "completed.smk"
-include: "attended.smk"
-include: "retrieved.smk"
-
-
 # With a GPU, one training at a time has the machine (Snakemake caps the threads to --cores) and loads its frames in
 # processes of its own. On CPUs, trainings run side by side.
 GPU = shutil.which("nvidia-smi") is not None
 LOADERS = 8 if GPU else 0
+
+
+include: "references.smk"
+include: "preflight.smk"
+
+
+# An overlay takes an entry away by saying that it is null.
+for section in ENTRIES:
+    if isinstance(config.get(section), dict):
+        config[section] = {name: entry for name, entry in config[section].items() if entry is not None}
+
+ERRORS = schema_errors(Path(workflow.basedir, "workflow/schemas/config.schema.yaml"))
+NAMES = {section: list(config[section]) for section in ENTRIES if isinstance(config.get(section), dict)}
+AT_FAULT = take_out(ERRORS)  # whose names are still known
+DATASETS = config["datasets"]
+PLANNED = planned_models() if can_be_read(REFERRING) else []
+preflight(ERRORS)
+
+
+include: "reporting.smk"
+include: "completed.smk"
+include: "attended.smk"
+include: "retrieved.smk"
 
 
 def any_of(names):

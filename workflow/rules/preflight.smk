@@ -1,0 +1,201 @@
+# What keeps this configuration from running: all of it is said at once, before any job, in a dry run too.
+#
+# What the schema refuses is taken out of `config`, so that the rest can be checked; the run then stops in any case.
+
+ENTRIES = ("datasets", "recipes", "models", "tables", "figures")
+PARTS = {
+    "mars": [
+        "bbox_train",
+        "bbox_test",
+        "info/train_name.txt",
+        "info/test_name.txt",
+        "info/tracks_train_info.mat",
+        "info/tracks_test_info.mat",
+        "info/query_IDX.mat",
+    ],
+    "duke": ["train", "query", "gallery"],
+}
+IMAGENET = "resnet50-0676ba61.pth"  # as torchvision names the file
+
+
+def schema_errors(schema):
+    """All errors of the configuration, as the schema at that path finds them."""
+    with open(schema) as text:
+        validator = Draft202012Validator(yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
+    return list(validator.iter_errors(config))
+
+
+def take_out(errors):
+    """Take what is at fault out of `config`: single entries, as (section, name), and whole sections, as (section,)."""
+    faults = set()
+    for error in errors:
+        if path := tuple(error.absolute_path):
+            faults.add(path[: 2 if path[0] in ENTRIES else 1])
+        elif error.validator == "required":
+            faults |= {(key,) for key in error.validator_value if key not in config}
+    for section, *name in faults:
+        if not name:
+            config[section] = {}
+        else:
+            config[section].pop(name[0], None)
+    return faults
+
+
+def schema_faults(errors):
+    for error in errors:
+        yield f"config {error.json_path}: {error.schema.get('$comment', error.message)}"
+
+
+@functools.cache
+def resolved_models():
+    """The specs of all models of which they can be made, and what is said of the others."""
+    specs, found = [], []
+    for model, entry in config["models"].items():
+        base = config["models"].get(entry.get("trained_as"), {})
+        recipe = entry.get("recipe", base.get("recipe", config["recipe"]))
+        if not {("models", entry.get("trained_as")), ("recipes", recipe)} & AT_FAULT:
+            try:
+                specs.append(resolve(config, model, 0))
+            except InputError as error:
+                found.append(str(error))
+    return specs, found
+
+
+def planned_specs():
+    return [spec for spec in resolved_models()[0] if spec.model in PLANNED]
+
+
+def needed_paths(name):
+    """The paths that a filmed dataset needs; none for one that is made."""
+    dataset = DATASETS[name]
+    if is_made(name):
+        return []
+    return [dataset["attributes"], *(f"{dataset['root']}/{part}" for part in PARTS[dataset["layout"]])]
+
+
+def users(name):
+    """What needs a dataset, or one that is completed from it: tables, figures, the report."""
+    needs = {key: {d for p in places(t) for d in (p.train, p.test)} for key, t in config["tables"].items()}
+    needs |= {key: {figure["train"]} for key, figure in config["figures"].items()}
+    needs["report"] = set(config["report"].get("datasets", []))
+    names = {name} | {other for other in DATASETS if DATASETS[other].get("completed", {}).get("from") == name}
+    return [key for key, datasets in needs.items() if names & datasets]
+
+
+def missing_data():
+    """Filmed data cannot be fetched: what it is, where it comes from and which paths are not there."""
+    absent = {name: [path for path in needed_paths(name) if not Path(path).exists()] for name in DATASETS}
+    absent = {name: paths for name, paths in absent.items() if paths}
+    if any(map(users, absent)):
+        for name, paths in absent.items():
+            wanted = f"needed by {', '.join(users(name))}" if users(name) else "no table or figure needs it yet"
+            yield f"{name} ({wanted}): {DATASETS[name].get('source', 'your own data')}. Missing:"
+            yield from (f"    {path}" for path in paths)
+        yield "Put them there, or name other places in datasets.<name>.root and datasets.<name>.attributes."
+
+
+def incomplete_data():
+    """Folders and files that are there and hold nothing; whether every frame is there, the index looks itself."""
+    for name in filter(users, DATASETS):
+        for path in map(Path, needed_paths(name)):
+            try:
+                if path.is_dir() and not any(path.iterdir()):
+                    yield f"{path}: the folder of {name} is empty; unpack the dataset again"
+                elif path.is_file() and not path.stat().st_size:
+                    yield f"{path}: the file of {name} has no bytes; unpack the dataset again"
+            except OSError as error:
+                yield f"{path}: {error.strerror}"
+
+
+def missing_weights():
+    """Files that trunks start from and that are not there; those of a run are made."""
+    starts = {}
+    for spec in planned_specs():
+        starts.setdefault(spec.trunk.weights, []).append(spec.model)
+    for weights, models in starts.items():
+        made = weights in ("imagenet", "none") or weights.partition("/")[0] in NAMES["datasets"]
+        if not made and not Path(weights).is_file():
+            more = f" and {len(models) - 3} more" if len(models) > 3 else ""
+            yield f"{weights}: no such file; trunk.weights of {', '.join(models[:3])}{more} names it"
+
+
+def trunk_bytes(trunk):
+    """Bytes of a trunk's convolutions in float32, which is less than any file of weights over it has."""
+    small = 27 * trunk.width + 1194 * trunk.width**2  # its first convolution, and its four stages
+    return 4 * {"resnet50": 23_454_912, "small": small}[trunk.name]
+
+
+def too_little_disk():
+    """A line where the disk cannot hold the weights of the tables' runs that are still to come.
+
+    Of what is written this is the least: heads, features and reports come on top. A training has two checkpoints
+    beside it, each of its weights and at least one moment of them.
+    """
+    specs = {spec.model: spec for spec in planned_specs()}
+    runs = set()
+    for table in config["tables"].values():
+        for place in places(table):
+            if spec := specs.get(place.row["model"]):
+                seeds = place.row.get("seeds", table.get("seeds", config["seeds"]))
+                runs |= {(place.train, spec.trained_as or spec.model, seed) for seed in seeds}
+    sizes = [
+        trunk_bytes(specs[model].trunk)
+        for train, model, seed in runs
+        if model in specs and not Path(RUN.format(train=train, model=model, seed=seed), "weights.pt").exists()
+    ]
+    free = shutil.disk_usage("results" if Path("results").exists() else ".").free
+    least = sum(sizes) + 4 * max(sizes, default=0)
+    if least > free:
+        yield (
+            f"results: {len(sizes):,} runs write at least {least / 1e9:,.1f} GB, and {free / 1e9:,.1f}"
+            " GB are free; free some, or let `results` be a link to a larger disk"
+        )
+
+
+def remarks():
+    """What may be meant so, or can be seen only where jobs run."""
+    trunks = {spec.trunk for spec in planned_specs()}
+    cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
+    hub = Path(os.environ.get("TORCH_HOME", f"{cache}/torch")).expanduser() / "hub/checkpoints"
+    if any(trunk.weights == "imagenet" for trunk in trunks) and not (hub / IMAGENET).exists():
+        yield (
+            f"{hub / IMAGENET} is not there: a training fetches ImageNet weights, and needs the network for it;"
+            " budget.trunk.weights can name a file instead"
+        )
+    # Where jobs are submitted (sbatch), it is their nodes that have GPUs.
+    if any(trunk.name == "resnet50" for trunk in trunks) and not (GPU or shutil.which("sbatch")):
+        yield "no GPU is visible here, and trainings of resnet50 take very long without one"
+
+
+# Each with the sections that it cannot do without: where one of these is at fault as a whole, nothing can be said. Disk
+# and remarks are for who starts Snakemake, and not for each of its jobs, which read this again.
+REFERRING = {*ENTRIES, "recipe"}
+RUNNING = {*REFERRING, "budget"}
+CHECKS = [
+    ("Names", unknown_names, REFERRING),
+    ("Entries that make no run", unsound_entries, RUNNING),
+    ("The data of this configuration is not in place", missing_data, {"datasets"}),
+    ("The data of this configuration is not complete", incomplete_data, {"datasets"}),
+    ("Weights", missing_weights, RUNNING),
+]
+AT_THE_START = [("Disk space", too_little_disk, {*RUNNING, "seeds"})]
+
+
+def can_be_read(sections):
+    return not {(section,) for section in sections} & AT_FAULT
+
+
+def preflight(errors):
+    """Raise WorkflowError with all that is wrong, under a head each; say on stderr what may be meant so."""
+    starting = workflow.is_main_process
+    said = {"The configuration (config/README.md has all keys)": list(schema_faults(errors))}
+    for head, check, sections in CHECKS + AT_THE_START * starting:
+        before = {line for lines in said.values() for line in lines}  # some names are missed by two checks
+        found = dict.fromkeys(check()) if can_be_read(sections) else []
+        said[head] = [line for line in found if line not in before]
+    if starting and can_be_read(RUNNING):
+        for remark in remarks():
+            print(f"Note: {remark}.", file=sys.stderr)
+    if any(said.values()):
+        blocks = ["\n".join([f"{head}:", *(f"    {line}" for line in lines)]) for head, lines in said.items() if lines]
+        raise WorkflowError("\n".join(["This configuration cannot run as it stands.", *blocks]))
