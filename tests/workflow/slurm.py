@@ -1,4 +1,4 @@
-"""A SLURM of its own on this machine: munge, one controller, nodes with GPUs that are only device files, on loopback."""
+"""A SLURM of its own on this machine, on loopback: munge, a controller, and nodes whose GPUs are only device files."""
 
 import contextlib
 import os
@@ -150,7 +150,8 @@ class Slurm:
         first, *ports = free_ports(1 + len(self.nodes))
         host = socket.gethostname().split(".")[0]
         lines = [
-            f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=64 RealMemory=256000 Gres=gpu:{GPUS}"
+            f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=64 RealMemory=256000"
+            f" Gres=gpu:{GPUS}"
             for node, port in zip(self.nodes, ports, strict=True)
         ]
         for name, nodes in PARTITIONS.items():

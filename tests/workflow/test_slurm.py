@@ -10,14 +10,12 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import torch
-
 from conftest import REPOSITORY, TINY, Checkout, copied
 from slurm import Slurm, missing
 

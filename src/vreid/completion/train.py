@@ -4,8 +4,8 @@ As in the training of a re-ID network, step s sees what (seed, s) gives, so that
 last checkpoint and ends with the weights of an uninterrupted one.
 """
 
-import dataclasses
 import contextlib
+import dataclasses
 import datetime
 import json
 import platform
