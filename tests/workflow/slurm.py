@@ -37,6 +37,7 @@ PATH = os.pathsep.join([os.environ["PATH"], "/usr/sbin", "/sbin"])
 class Allocation(NamedTuple):
     """The time in which a task had a GPU of a node, in seconds; without an end if it was killed."""
 
+    folder: str  # that the job works in
     job: str
     gpu: str
     began: float
@@ -116,15 +117,14 @@ class Slurm:
         began, found = {}, []
         path = self.folder / "log" / "tasks"
         for line in path.read_text().splitlines() if path.exists() else ():
-            event, moment, job, task, gpu = line.split(" ")
+            event, moment, job, step, gpu, folder = line.split(" ", 5)
             if gpu.endswith("/"):
                 continue
             if event == "began":
-                began[job, task] = float(moment), gpu
+                began[job, step] = Allocation(folder, job, gpu, float(moment), float("inf"))
             else:
-                start, gpu = began.pop((job, task))
-                found.append(Allocation(job, gpu, start, float(moment)))
-        return found + [Allocation(job, gpu, start, float("inf")) for (job, _), (start, gpu) in began.items()]
+                found.append(began.pop((job, step))._replace(ended=float(moment)))
+        return [*found, *began.values()]
 
     def kill_node(self, node: str) -> None:
         """What a power cut leaves of a node: nothing. Parents die before their children, who could tell tales."""
@@ -199,9 +199,9 @@ class Slurm:
         (folder / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\n")
         # The jobs of Snakemake's plugin forget where slurm.conf is.
         self._script("srun", f'SLURM_CONF={self.env["SLURM_CONF"]} exec {shutil.which("srun", path=PATH)} "$@"')
-        task = f'"$SLURM_JOB_ID $SLURM_STEP_ID $SLURMD_NODENAME/$CUDA_VISIBLE_DEVICES" >> {folder}/log/tasks'
+        said = "$(date +%s.%N) $SLURM_JOB_ID $SLURM_STEP_ID $SLURMD_NODENAME/$CUDA_VISIBLE_DEVICES $PWD"
         for event in ("began", "ended"):
-            self._script(event, f'echo "{event} $(date +%s.%N)" {task}')
+            self._script(event, f'echo "{event} {said}" >> {folder}/log/tasks')
 
     def _script(self, name: str, line: str) -> None:
         path = self.folder / "bin" / name
