@@ -432,7 +432,7 @@ FAULTS = {
             "config $.models.aitl.margin: -1 is less than the minimum of 0",
         ],
     ),
-    "names": ({"tables": {"table4": {"reference": "nobody"}}}, ["tables.table4.reference: 'nobody' is none of"]),
+    "names": ({"tables": {"table1": {"reference": "nobody"}}}, ["tables.table1.reference: 'nobody' is none of"]),
     "methods": ({"models": {"fu": {"lamda": 1}}}, ["models.fu: unknown key 'lamda'; known are parts, energy"]),
     "missing data": (
         {

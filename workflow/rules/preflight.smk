@@ -113,9 +113,8 @@ def missing_weights():
     for spec in planned_specs():
         starts.setdefault(spec.trunk.weights, []).append(spec.model)
     for weights, models in starts.items():
-        dataset, _, _ = weights.partition("/")
-        made = weights in ("imagenet", "none") or dataset in NAMES["datasets"]
-        if not made and not Path(weights).is_file():
+        train, _, model = weights.partition("/")
+        if weights not in ("imagenet", "none") and train not in NAMES["datasets"] and not Path(weights).is_file():
             more = f" and {len(models) - 3} more" if len(models) > 3 else ""
             yield f"{weights}: no such file; trunk.weights of {', '.join(models[:3])}{more} names it"
 
