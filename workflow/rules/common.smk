@@ -56,6 +56,7 @@ include: "reporting.smk"
 include: "completed.smk"
 include: "attended.smk"
 include: "retrieved.smk"
+include: "planned.smk"
 
 
 # With a GPU, one training at a time has the machine (Snakemake caps the threads to --cores) and loads its frames in
