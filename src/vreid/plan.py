@@ -214,7 +214,7 @@ class Forecast:
         if trunk:
             files["trunk_weights"] = self.folder(trunk) / "weights.pt"
         for name, path in files.items():
-            known = record.get("inputs", {}).get(name)
+            known = _part(record, "inputs").get(name)
             if path and known and known != provenance.file_digest(path):
                 return f"{path} has changed"
         return ""
@@ -229,11 +229,11 @@ class Forecast:
             return anew
         if _frozen(folder) != spec.digest:
             return "its settings have changed"
-        origin = _read(folder / job.test / "metrics.json").get("provenance", {})
+        origin = _part(_read(folder / job.test / "metrics.json"), "provenance")
         if origin.get("spec_digest") != self.spec(training).digest:
             return "its settings have changed"
         code = provenance.code_digest("vreid.embed", f"vreid.models.{spec.method}")
-        return "" if origin.get("embedded", {}).get("code_digest") == code else "its code has changed"
+        return "" if _part(origin, "embedded").get("code_digest") == code else "its code has changed"
 
     def _data(self, name: str) -> str:
         """What of a dataset is still to be made."""
@@ -325,12 +325,15 @@ class Forecast:
             record = _read(path)
             if _frozen(path.parent) != record.get("spec_digest") or record.get("train_dataset") not in self.datasets:
                 continue
-            if not (record.get("seconds") and record.get("steps") and record.get("people") and record.get("device")):
-                continue
+            numbers = [record.get(key) for key in ("seconds", "steps", "people")]
+            if not all(isinstance(number, int | float) and number > 0 for number in numbers):
+                continue  # an untrained network among them
             spec, counts = Spec.load(path.with_name("spec.json")), self.counts(record["train_dataset"])
             work = self._training_work(spec, record["people"], record["steps"], counts)
             if not np.isnan(work.validated):
-                found.setdefault(record["device"], []).append((record["model"], work.gmac / record["seconds"]))
+                found.setdefault(record.get("device", "an unknown device"), []).append(
+                    (spec.model, work.gmac / record["seconds"])
+                )
         return found
 
 
@@ -346,6 +349,11 @@ def _read(path: Path) -> dict:
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
+
+
+def _part(record: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = record.get(key)
+    return value if isinstance(value, dict) else {}
 
 
 def _frozen(folder: Path) -> str:
