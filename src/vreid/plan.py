@@ -442,7 +442,9 @@ def by_need(plan: Forecast, jobs: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for name, needed in plan.needs.items():
         wanted = set(needed)
-        alone = _sums(jobs[[job in wanted for job in own]])
+        alone = _sums(
+            jobs[np.array([job in wanted for job in own], dtype=bool)]
+        )  # a list would choose columns if empty
         rows.append({"needed_by": name} | _sums(jobs[jobs.first_needed_by == name]) | _prefixed("alone", alone))
     return pd.DataFrame([*rows, {"needed_by": "all"} | _sums(jobs) | _prefixed("alone", _sums(jobs))])
 
