@@ -3,9 +3,11 @@
 import json
 
 import pytest
+import torch
 
 from vreid import __main__ as command_line
-from vreid.cost import cost
+from vreid.cost import clip_gmac, cost, step_gmac
+from vreid.outline import outline
 from vreid.results import read_cost
 from vreid.spec import Spec
 
@@ -38,6 +40,29 @@ def test_a_whole_tracklet_is_counted_at_its_length():
     found = cost(spec(clips={"test": "whole"}), 625, 56)
     assert found.tracklet_clips == 1
     assert found.tracklet_gmac == pytest.approx(14 * found.clip_gmac, rel=1e-3)
+
+
+def test_a_step_takes_three_forward_passes_but_for_the_gradient_of_the_frames():
+    """Backwards, every product has two: the gradients of its weights and of its input; frames need none."""
+    small = spec(trunk={"name": "small", "width": 8, "weights": "none"}, clips={"height": 64, "width": 32})
+    network = outline(small, 10)
+    stem, seen = next(part for part in network.modules() if isinstance(part, torch.nn.Conv2d)), []
+    stem.register_forward_hook(lambda module, inputs, output: seen.append(output.shape))
+    network.eval()(torch.empty(1, 4, 3, 64, 32, device="meta"))
+    first = stem.weight.numel() * 4 * seen[0][-2] * seen[0][-1] / 1e9
+    assert first > 0
+    assert step_gmac(small, 10) == pytest.approx(8 * 4 * (3 * clip_gmac(small, 10) - first))
+
+
+@pytest.mark.parametrize(
+    "method", ["case", "nvan", "sta", "gltr", "temporal", "disentangling", "attribute_recognition"]
+)
+def test_a_step_of_every_kind_of_network_can_be_counted(method):
+    small = spec(
+        method=method, trunk={"name": "small", "width": 8, "weights": "none"}, clips={"height": 64, "width": 32}
+    )
+    forward = 8 * 4 * clip_gmac(small, 10)
+    assert 2.5 * forward < step_gmac(small, 10) < 3.2 * forward
 
 
 def test_the_verb_writes_what_tables_read(tmp_path):

@@ -13,7 +13,7 @@ import vreid
 PACKAGE = Path(vreid.__file__).parent
 
 BASE = {"losses", "metrics", "spec", "errors", "files", "progress", "provenance", "checkpoints", "termination"}
-WORK = {"train", "embed", "attend", "hardware", "cost", "completion", "outline"}
+WORK = {"train", "embed", "attend", "hardware", "cost", "completion", "outline", "plan"}
 ROOMS = {"data", "models", "walkers"}
 
 # What each room may import, itself included. All other modules are the side of the report.

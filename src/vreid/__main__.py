@@ -214,6 +214,13 @@ def cost(a: argparse.Namespace) -> None:
     write_costs([Spec.from_mapping(spec) for spec in a.specs], a.people, a.tracklet_frames, a.out)
 
 
+def plan(a: argparse.Namespace) -> None:
+    """What is still to run, and the hours that it will take: Markdown, CSV."""
+    from vreid.plan import forecast
+
+    print(forecast(a.manifest, a.out))
+
+
 def table(a: argparse.Namespace) -> None:
     """Means over seeds beside the published values, or by attribute: CSV, Markdown, LaTeX."""
     from vreid import recognition, tables
@@ -406,6 +413,7 @@ VERBS: dict[Callable[[argparse.Namespace], None], list[Option]] = {
         ("--tracklet-frames", {"type": int, "required": True, "help": "frames of the tracklet that is counted"}),
         ("--out", {"type": Path, "required": True, "help": "folder that a <model>.json is written to for each"}),
     ],
+    plan: [("--manifest", {"type": data, "required": True, "help": "what needs which runs (JSON)"}), STEM],
     table: [
         ("--spec", {"type": data, "required": True, "help": "title, metrics, rows and columns (JSON)"}),
         ("--metrics", {"type": Path, "nargs": "+", "required": True, "help": "metrics.json of every run"}),

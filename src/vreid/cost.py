@@ -43,6 +43,27 @@ def cost(spec: Spec, people: int, tracklet_frames: int) -> Cost:
     )
 
 
+def step_gmac(spec: Spec, people: int) -> float:
+    """10⁹ multiply-adds of one training step: the whole batch forwards and backwards, at the sizes of the spec.
+
+    The backward pass is counted, not taken for twice the forward one; the losses are left out.
+    """
+    network, size = outline(spec, people).train(), spec.training.people * spec.training.clips
+    batch = torch.empty(size, spec.clips.frames, 3, spec.clips.height, spec.clips.width, device="meta")
+    with FlopCounterMode(display=False) as counter:
+        outputs = network(batch)
+        values = [outputs.feature, outputs.embedding, outputs.logits]
+        values += [*outputs.attributes.values(), *outputs.attention.values(), *outputs.extra.values()]
+        learned = [value.sum() for value in values if value is not None and value.requires_grad]
+        torch.stack(learned).sum().backward()
+    return counter.get_total_flops() / 2e9
+
+
+def clip_gmac(spec: Spec, people: int) -> float:
+    """10⁹ multiply-adds of one test clip of T frames, at the sizes of the spec."""
+    return _gmac(outline(spec, people).eval(), spec, spec.clips.frames)
+
+
 def _gmac(network: torch.nn.Module, spec: Spec, frames: int) -> float:
     clip = torch.empty(1, frames, 3, spec.clips.height, spec.clips.width, device="meta")
     with torch.no_grad(), FlopCounterMode(display=False) as counter:

@@ -67,6 +67,7 @@ include: "reporting.smk"
 include: "completed.smk"
 include: "attended.smk"
 include: "retrieved.smk"
+include: "planned.smk"
 
 
 def any_of(names):
