@@ -1,7 +1,8 @@
 """Wall time of the two commands from a fresh clone: `uv run python benchmarks/workflow.py [FOLDER]`.
 
 Clones HEAD into FOLDER (by default one that is thrown away), runs both commands of the README there as a user would,
-the first one twice, and writes workflow.md beside this file. uv's cache of packages is whatever it is on this machine.
+the first one twice, and writes workflow.md beside this file, anew after each of them. uv's cache of packages is whatever
+it is on this machine.
 """
 
 import datetime
@@ -48,7 +49,7 @@ def main() -> None:
             last = said[-1].strip(" =") if said else "—"
             lines.append(f"| {what} | `{command}` | {minutes} min {seconds:02d} s | {done.returncode} | {last} |")
             print(lines[-1], flush=True)
-    (HERE / "workflow.md").write_text("\n".join(lines) + "\n")
+            (HERE / "workflow.md").write_text("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

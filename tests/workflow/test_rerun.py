@@ -2,6 +2,7 @@
 
 import ast
 import os
+import shutil
 
 import pytest
 import yaml
@@ -95,6 +96,18 @@ def test_another_table_of_what_runs_took_remakes_it_and_the_report_alone(checkou
 def test_another_world_is_rendered_and_what_is_trained_on_it_is_trained_again(checkout):
     checkout.edit("tests/workflow/tiny.yaml", "tracklets_per_person: 0.3", "tracklets_per_person: 0.4")
     data = {f"{rule} synth-mars" for rule in ("render", "index", "annotate", "contact_sheet")}
+    assert checkout.plan() == data | without(RUNS, "freeze") | REPORTING | {"cost_figure", "retrieval"}
+
+
+def test_other_annotations_retrain_what_is_trained_on_them_and_index_nothing(checkout):
+    own = checkout.root / "annotations.csv"
+    shutil.copy2(checkout.root / "results/data/synth-mars/mars_attributes.csv", own)
+    checkout.edit(checkout.overlay, "  synth-mars:\n", "  synth-mars:\n    attributes: annotations.csv\n")
+    checkout.snakemake("--touch", "--cores", "1")
+    assert checkout.plan() == set()
+    *rows, last = own.read_text().splitlines()
+    own.write_text("\n".join([*rows, last[:-1] + ("1" if last.endswith("0") else "0")]) + "\n")
+    data = {f"{rule} synth-mars" for rule in ("annotate", "contact_sheet")}
     assert checkout.plan() == data | without(RUNS, "freeze") | REPORTING | {"cost_figure", "retrieval"}
 
 

@@ -1,0 +1,119 @@
+"""What Snakemake adds to the work: `uv run python benchmarks/overhead.py`, written to overhead.md.
+
+In a copy of the repository that is thrown away, on the few people of tests/workflow/tiny.yaml: dry runs of a growing
+number of seeds; a run, and a call after it that has nothing to do; jobs that do next to nothing; and, where SLURM can be
+started (root, and its packages), the same run on a cluster of this machine.
+"""
+
+import datetime
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pandas as pd
+import yaml
+
+from vreid.provenance import commit, cpu_name
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "tests" / "workflow"))
+
+from conftest import TINY, Checkout, copied  # noqa: E402
+from slurm import Slurm, missing  # noqa: E402
+from test_slurm import Site  # noqa: E402
+
+SEEDS = (2, 22, 222)
+SPECS = [f"results/runs/synth-mars/{model}/seed{seed}/spec.json" for model in ("itl", "asta") for seed in range(20)]
+
+
+def timed(checkout: Checkout, *arguments: str) -> tuple[float, float, str]:
+    """Seconds, MiB at the highest, and what was said."""
+    began = time.perf_counter()
+    command = ["/usr/bin/env", *checkout.command(*arguments)]
+    process = subprocess.Popen(
+        command, cwd=checkout.root, env=checkout.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    said = process.stdout.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        sys.exit(said)
+    return time.perf_counter() - began, usage.ru_maxrss / 1024, said
+
+
+def with_seeds(root: Path, seeds: int) -> Checkout:
+    (root / "seeds.yaml").write_text(yaml.safe_dump({"seeds": list(range(seeds))}))
+    return Checkout(root, f"{TINY} seeds.yaml")
+
+
+def dry_runs(root: Path) -> list[str]:
+    lines = ["| jobs | dry run, s | memory, MiB |", "|---:|---:|---:|"]
+    for seeds in SEEDS:
+        seconds, memory, said = timed(with_seeds(root, seeds), "--dry-run")
+        jobs = re.search(r"^total\s+(\d+)", said, re.M)[1]
+        lines.append(f"| {jobs} | {seconds:.1f} | {memory:.0f} |")
+        print(lines[-1], flush=True)
+    return lines
+
+
+def here(root: Path) -> list[str]:
+    checkout = Checkout(root)
+    run, _, said = timed(checkout, "--cores", "all")
+    jobs = int(re.findall(r"^(\d+) of \d+ steps", said, re.M)[-1])
+    nothing, _, _ = timed(checkout, "--cores", "all")
+    many, _, _ = timed(checkout, *SPECS, "--cores", "1")
+    once, _, _ = timed(checkout, SPECS[0], "--cores", "1", "--force")
+    empty, _, _ = timed(checkout, SPECS[0], "--cores", "1")
+    alone = time.perf_counter()
+    subprocess.run([sys.executable, "-m", "vreid", "--help"], cwd=root, env=checkout.env, capture_output=True)
+    python = time.perf_counter() - alone
+    each = (many - empty) / len(SPECS)
+    return [
+        f"- all {jobs} jobs of tiny.yaml, from nothing: {run:.0f} s; once more, with nothing to do: {nothing:.1f} s",
+        f"- a job that writes a file of settings: {each:.2f} s, one of {len(SPECS)} ({once - empty:.2f} s alone); "
+        f"Python and the command line without any work: {python:.2f} s",
+    ]
+
+
+def on_slurm(folder: Path) -> list[str]:
+    if reason := missing():
+        return [f"- on SLURM: not measured ({reason})"]
+    with Slurm(folder / "daemons") as slurm:
+        site = Site(copied(folder / "cluster"), slurm, f"{TINY} tests/workflow/cluster.yaml")
+        began = time.perf_counter()
+        site.submit()
+        run = time.perf_counter() - began
+        nodes = {each.job: each.ended - each.began for each in sorted(slurm.allocations(), key=lambda each: each.ended)}
+    work = [
+        float(pd.read_csv(path, sep="\t").s.iloc[0]) for path in (site.root / "results/benchmarks/train").rglob("*.tsv")
+    ]
+    logs = sorted((site.root / "logs/slurm/rule_train").rglob("*.log"))
+    trained = [nodes[path.stem] for path in logs]
+    added = (sum(trained) - sum(work)) / len(work)
+    return [
+        f"- on a SLURM of this machine, one seed of tiny.yaml: {run:.0f} s in all; a training's job holds its GPU "
+        f"{added:.1f} s longer than the training's command runs ({len(work)} trainings): Snakemake starts twice on the "
+        "node. Snakemake asks SLURM for finished jobs at growing intervals, which is most of the rest."
+    ]
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as thrown_away:
+        folder = Path(thrown_away)
+        root = copied(folder / "copy")
+        measured = [*dry_runs(root), "", *here(root), *on_slurm(folder)]
+    page = [
+        "# What Snakemake adds",
+        "",
+        f"`uv run python benchmarks/overhead.py`, {datetime.date.today()}, commit {commit()[0][:12]}, {cpu_name()}.",
+        "",
+        *measured,
+    ]
+    (HERE / "overhead.md").write_text("\n".join(page) + "\n")
+
+
+if __name__ == "__main__":
+    main()
