@@ -1,8 +1,8 @@
 """What Snakemake adds to the work: `uv run python benchmarks/overhead.py`, written to overhead.md.
 
 In a copy of the repository that is thrown away, on the few people of tests/workflow/tiny.yaml: dry runs of a growing
-number of seeds; a run, and a call after it that has nothing to do; jobs that do next to nothing; and, where SLURM can be
-started (root, and its packages), the same run on a cluster of this machine.
+number of seeds; a run, and a call after it that has nothing to do; jobs that do next to nothing; and, where SLURM can
+be started (root, and its packages), the same run on a cluster of this machine.
 """
 
 import datetime

@@ -1,8 +1,8 @@
 """Wall time of the two commands from a fresh clone: `uv run python benchmarks/workflow.py [FOLDER]`.
 
 Clones HEAD into FOLDER (by default one that is thrown away), runs both commands of the README there as a user would,
-the first one twice, and writes workflow.md beside this file, anew after each of them. uv's cache of packages is whatever
-it is on this machine.
+the first one twice, and writes workflow.md beside this file, anew after each of them. uv's cache of packages is
+whatever it is on this machine.
 """
 
 import datetime
