@@ -8,10 +8,15 @@ import pandas as pd
 import pytest
 
 from vreid import __main__ as command_line
-from vreid import plan, provenance
+from vreid import provenance
 from vreid.cost import clip_gmac, step_gmac
 from vreid.data.tracklets import compress_frames, write_tracklets
 from vreid.errors import InputError
+from vreid.plan import page as plan
+from vreid.plan import speed as speeds
+from vreid.plan.manifest import Job, Manifest
+from vreid.plan.pending import Pending, read_record
+from vreid.plan.work import Workload
 from vreid.spec import resolve
 
 SETTINGS = {
@@ -76,11 +81,11 @@ def manifest(tmp_path):
 
 def finish(manifest, model, seed, seconds=10.0, device="CPU", train_only=False):
     """The files of a finished run, as far as the forecast reads them."""
-    forecast = plan.Forecast(manifest)
-    job = plan.Job("mars", model, seed)
+    forecast = Manifest.from_mapping(manifest)
+    job = Job("mars", model, seed)
     spec, folder = forecast.spec(job), forecast.folder(job)
     spec.save(folder / "spec.json")
-    trained_as = plan.Job("mars", spec.trained_as or model, seed)
+    trained_as = Job("mars", spec.trained_as or model, seed)
     digest = forecast.spec(trained_as).digest
     if not spec.trained_as:
         record = {
@@ -94,7 +99,7 @@ def finish(manifest, model, seed, seconds=10.0, device="CPU", train_only=False):
             "device": device,
         }
         if spec.trunk.weights != "none":
-            weights = forecast.folder(plan.Job("mars", "baseline", 0)) / "weights.pt"
+            weights = forecast.folder(Job("mars", "baseline", 0)) / "weights.pt"
             record["inputs"]["trunk_weights"] = provenance.file_digest(weights)
         (folder / "train.json").write_text(json.dumps(record))
         (folder / "weights.pt").write_text(model)
@@ -114,7 +119,7 @@ def rewrite(path, **changes):
 
 def left(manifest):
     """Job → why, in the words that follow `model seed test`."""
-    forecast = plan.Forecast(manifest)
+    forecast = Pending(Manifest.from_mapping(manifest))
     return {f"{job.model} {job.seed} {job.test}".strip(): forecast.why(job) for job in forecast.to_run}
 
 
@@ -185,7 +190,7 @@ def test_a_changed_index_is_seen(manifest):
 
 def test_an_embedding_of_other_code_is_to_run_alone(manifest):
     folder = finish(manifest, "baseline", 0)
-    rewrite(folder / "mars/metrics.json", provenance={"spec_digest": plan._read(folder / "train.json")["spec_digest"]})
+    rewrite(folder / "mars/metrics.json", provenance={"spec_digest": read_record(folder / "train.json")["spec_digest"]})
     found = left(manifest)
     assert found["baseline 0 mars"] == "its code has changed"
     assert "baseline 0" not in found
@@ -253,8 +258,8 @@ def test_throughput_is_of_this_machine_or_of_the_device_that_trained_most(manife
     finish(manifest, "aitl", 0, 1.0, device="H100")
     (baseline, _), (aitl, _) = gmac("baseline"), gmac("aitl")
     for here, device, value in [("CPU", "CPU", baseline / 10), ("A100", "H100", np.median([baseline, aitl]))]:
-        monkeypatch.setattr(plan, "device_name", lambda here=here: here)
-        speed = plan.Forecast(manifest).speed()
+        monkeypatch.setattr(speeds, "device_name", lambda here=here: here)
+        speed = speeds.throughput(Workload(Manifest.from_mapping(manifest)))
         assert speed.gmac_per_second == pytest.approx(value)
         assert f"on {device}; by model" in speed.source
         assert "Left aside" in speed.source

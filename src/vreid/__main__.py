@@ -216,7 +216,7 @@ def cost(a: argparse.Namespace) -> None:
 
 def plan(a: argparse.Namespace) -> None:
     """What is still to run, and the hours that it will take: Markdown, CSV."""
-    from vreid.plan import forecast
+    from vreid.plan.page import forecast
 
     print(forecast(a.manifest, a.out))
 
