@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy.special import stdtrit
 
 from vreid.data.tracklets import KEY
 from vreid.errors import InputError
@@ -209,7 +209,7 @@ def of_seeds(what: str, values: np.ndarray) -> Effect:
     def interval(error: float) -> tuple[float, float]:
         if count < 2:
             return -np.inf, np.inf
-        reach = float(stats.t.ppf(1 - error / 2, count - 1) * values.std(ddof=1) / np.sqrt(count))
+        reach = float(stdtrit(count - 1, 1 - error / 2) * values.std(ddof=1) / np.sqrt(count))
         return mean - reach, mean + reach
 
     return Effect(what, mean, interval, count)

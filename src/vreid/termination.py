@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 from vreid.errors import InputError
 
@@ -71,19 +72,37 @@ def only_writer(folder: Path) -> Iterator[None]:
     is said, and nothing is kept.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".writer", "a+") as file:
+    path = folder / ".writer"
+    file = open(path, "a+")
+    try:
+        while not _locked(file, folder):
+            file.close()  # of one that has ended meanwhile
+            file = open(path, "a+")
         try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):
-            file.seek(0)
-            holder = file.read().strip() or "another process"
-            raise InputError(
-                f"{folder}: {holder} is writing this run; wait until it is done, or end it first"
-            ) from None
-        except OSError as error:
-            print(f"{folder}: cannot be locked ({error.strerror}); start no second job on it", file=sys.stderr)
-        else:
-            file.truncate(0)
-            job = f", SLURM job {os.environ['SLURM_JOB_ID']}" if "SLURM_JOB_ID" in os.environ else ""
-            print(f"process {os.getpid()} on {socket.gethostname()}{job}", file=file, flush=True)
-        yield
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+    finally:
+        file.close()
+
+
+def _locked(file: TextIO, folder: Path) -> bool:
+    """Whether the lock is ours; False if its file is no longer the folder's."""
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        file.seek(0)
+        holder = file.read().strip() or "another process"
+        raise InputError(f"{folder}: {holder} is writing this run; wait until it is done, or end it first") from None
+    except OSError as error:
+        print(f"{folder}: cannot be locked ({error.strerror}); start no second job on it", file=sys.stderr)
+        return True
+    try:
+        if not os.path.samestat(os.fstat(file.fileno()), os.stat(file.name)):
+            return False
+    except FileNotFoundError:
+        return False
+    file.truncate(0)
+    job = f", SLURM job {os.environ['SLURM_JOB_ID']}" if "SLURM_JOB_ID" in os.environ else ""
+    print(f"process {os.getpid()} on {socket.gethostname()}{job}", file=file, flush=True)
+    return True
