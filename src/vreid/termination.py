@@ -72,18 +72,14 @@ def only_writer(folder: Path) -> Iterator[None]:
     is said, and nothing is kept.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / ".writer"
-    file = open(path, "a+")
-    try:
-        while not _locked(file, folder):
-            file.close()  # of one that has ended meanwhile
-            file = open(path, "a+")
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
-    finally:
-        file.close()
+    path, taken = folder / ".writer", False
+    while not taken:
+        with open(path, "a+") as file:
+            if taken := _locked(file, folder):  # else it is that of one that has ended meanwhile
+                try:
+                    yield
+                finally:
+                    path.unlink(missing_ok=True)
 
 
 def _locked(file: TextIO, folder: Path) -> bool:
