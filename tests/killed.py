@@ -66,9 +66,14 @@ def tear_checkpoint(number: int) -> None:
     pathlib.Path.write_bytes = half
 
 
+def saving_every_step() -> None:
+    train.MIDWAY_SECONDS = 0.0
+
+
 MOMENTS: dict[str, Callable[[], None]] = {
     "before the first checkpoint": lambda: at_call(2, Progress, "step"),
     "in the middle of an epoch": lambda: at_call(7, Progress, "step"),
+    "long in the middle of an epoch": lambda: (saving_every_step(), at_call(7, Progress, "step")),
     "with half of a checkpoint written": lambda: tear_checkpoint(3),
     "with a checkpoint written, not yet named": lambda: at_call(3, os, "replace"),
     "after the last epoch": lambda: at_call(1, os, "replace", lambda _, path: path.name == "history.csv"),

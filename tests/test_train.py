@@ -454,6 +454,12 @@ def test_the_step_at_which_a_training_is_told_to_end_is_not_lost(world, tmp_path
     assert "resumed after epoch 3, step 7" in capsys.readouterr().err
 
 
+def test_a_training_saves_within_an_epoch_too(world, finished, tmp_path, capsys, monkeypatch):
+    assert train_until("long in the middle of an epoch", **arguments(world, tmp_path, spec()))
+    assert_same_run(train(world, tmp_path, spec()), finished)
+    assert "resumed after epoch 3, step 7" in capsys.readouterr().err
+
+
 def test_a_second_training_of_a_run_is_refused_and_the_first_one_left_alone(world, finished, tmp_path):
     with only_writer(tmp_path):
         for _ in range(2):  # and who is refused does not undo the lock

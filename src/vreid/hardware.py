@@ -1,15 +1,30 @@
 """The device that networks run on, and the precision they run in."""
 
 import contextlib
+import os
+import socket
 
 import torch
 from torch import Tensor
 
 from vreid.data.clips import normalise
+from vreid.errors import InputError
 
 
 def device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """The GPU, if torch can use one. Raises InputError where SLURM has given a GPU that it cannot.
+
+    Else a node with a broken driver would train on its processors until the time limit.
+    """
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    given = os.environ.get("CUDA_VISIBLE_DEVICES") if "SLURM_JOB_ID" in os.environ else ""
+    if given and os.environ.get("VREID_DEVICE") != "cpu":
+        raise InputError(
+            f"SLURM gave this job GPU {given} of {socket.gethostname()}, and torch cannot use it (the driver, or a torch"
+            " for processors alone?); exclude the node, or set VREID_DEVICE=cpu to do without"
+        )
+    return torch.device("cpu")
 
 
 def device_name() -> str:

@@ -41,7 +41,10 @@ COLLAPSED = 1e-3  # a mean cosine distance between people below this tells nobod
 SHRUNK = 0.1  # nor does one that is so small a share of what it was in the first epoch
 PARKED = 0.02  # a loss whose median is no further than this from its value for equal features stands there
 DRAWN_TOGETHER = 0.6  # and one that stays above it is no excuse for so small a share of the first epoch's distance
-CHECKPOINT_SECONDS = 15.0  # at most so much work is lost, beside the epoch that was running
+# So much work is lost at most, at the end of an epoch and within one. Being told to end is not enough: many clusters
+# tell it to the first process of a job alone.
+CHECKPOINT_SECONDS = 15.0
+MIDWAY_SECONDS = 60.0
 
 
 def learning_rate(step: int, steps: int, spec: Training) -> float:
@@ -117,24 +120,35 @@ class Trainer:
         batches = clips.load(self.data.batches, workers, range(self.step, self.steps))
         began = saved = time.monotonic()
         before = self.seconds
+
+        def keep(after: float) -> None:
+            """Save, if the last time was so many seconds ago."""
+            nonlocal saved
+            self.seconds = before + time.monotonic() - began
+            if time.monotonic() - saved > after:
+                self._save(folder, identity)
+                saved = time.monotonic()
+
         with contextlib.closing(batches), Termination() as termination:
             try:
                 while len(self.history) < self.spec.training.epochs:
-                    self.history.append(self._epoch(batches, progress, termination))
-                    self.seconds = before + time.monotonic() - began
-                    self.history[-1]["seconds"] = round(self.seconds, 2)
+                    self.history.append(self._epoch(batches, progress, termination, lambda: keep(MIDWAY_SECONDS)))
+                    self.history[-1]["seconds"] = round(before + time.monotonic() - began, 2)
                     if "mAP" in self.history[-1] and 2 * self.step >= self.steps:
                         self._refuse_collapse()
-                    if time.monotonic() - saved > CHECKPOINT_SECONDS:
-                        self._save(folder, identity)
-                        saved = time.monotonic()
+                    keep(CHECKPOINT_SECONDS)
             except Told:
-                self.seconds = before + time.monotonic() - began
-                self._save(folder, identity)
+                keep(0.0)
                 raise SystemExit(EXIT_STATUS) from None
         self._refuse_collapse()  # of a training resumed at its end, too
 
-    def _epoch(self, batches: Iterator[clips.Batch], progress: Progress, termination: Termination) -> dict[str, Any]:
+    def _epoch(
+        self,
+        batches: Iterator[clips.Batch],
+        progress: Progress,
+        termination: Termination,
+        after_step: Callable[[], None],
+    ) -> dict[str, Any]:
         """One epoch, as a row of the history; the sums stay on the device until its end: no step waits for it."""
         epoch = len(self.history) + 1
         if not self.sums:  # so that a network with dropout resumes exactly too
@@ -145,6 +159,7 @@ class Trainer:
             for name, value in self._step(next(batches), rate).items():
                 self.sums[name] = self.sums.get(name, 0) + value
             termination.check()
+            after_step()
             progress.step(note=f"epoch {epoch}")
         means = {name: float(value) / self.data.steps_per_epoch for name, value in self.sums.items()}
         if not np.isfinite(means["loss"]):

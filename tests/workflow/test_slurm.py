@@ -25,7 +25,7 @@ WEIGHTS = f"{RUN}/weights.pt"
 LOG = "logs/train/synth-mars/baseline/seed1.log"
 REFUSED = "is writing this run"
 PROFILE = ["--workflow-profile", "workflow/profiles/slurm"]
-QUICK = ["--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "2", "--latency-wait", "5"]
+QUICK = ["--slurm-init-seconds-before-status-checks", "2", "--latency-wait", "5"]
 UNLIKE_A_SHELL = (
     "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
 )
@@ -39,7 +39,7 @@ class Site(Checkout):
         self.slurm = slurm
         (root / "mischief").mkdir()
         shutil.copy2(REPOSITORY / "tests/workflow/mischief.py", root / "mischief/sitecustomize.py")
-        self.env |= slurm.env
+        self.env |= slurm.env | {"VREID_DEVICE": "cpu"}  # its GPUs are none
         self.env["PYTHONPATH"] = os.pathsep.join([str(root / "mischief"), self.env["PYTHONPATH"]])
 
     def submit(self, *arguments: str, succeeds: bool = True) -> str:
@@ -124,7 +124,7 @@ def a_job_whose_node_dies_goes_on_on_another(site: Site, finished: Checkout) -> 
     site.env["PAUSE"] = "3"
     process = site.start(WEIGHTS, "--retries", "1", *to_partition("frail"))
     job = site.job_in_training()
-    site.slurm.wait(lambda: (site.root / RUN / "resume").exists(), 120)
+    site.slurm.wait(lambda: list((site.root / RUN / "resume").glob("step-*.pt")), 120)
     node = site.slurm.ask("squeue", "-h", "-j", job, "-o", "%N").strip()
     site.slurm.kill_node(node)
     said, _ = process.communicate(timeout=420)
@@ -226,8 +226,8 @@ def test_everything_from_frames_to_report_runs_there_and_comes_out_as_it_does_he
 
 
 def test_every_training_has_one_gpu_and_no_gpu_two_jobs(submitted, slurm):
-    of_jobs = [each for each in slurm.allocations() if each.folder == str(submitted.root)]
-    assert len({each.job for each in of_jobs}) == 5  # the trunk, two models and their tests
+    of_jobs = [each for each in slurm.allocations() if each.ended < float("inf")]  # who is killed says no end
+    assert len({each.job for each in of_jobs if each.folder == str(submitted.root)}) == 5  # trunk, two models, tests
     assert all(re.fullmatch(r"n\d/\d", each.gpu) for each in of_jobs)
     for one, other in itertools.combinations(of_jobs, 2):
         assert one.job == other.job or one.gpu != other.gpu or one.ended <= other.began or other.ended <= one.began

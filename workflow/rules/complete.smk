@@ -179,6 +179,7 @@ rule before_after:
     wildcard_constraints:
         dataset=any_of(COMPLETED),
     priority: -1  # only the report waits for it
+    localrule: True
     conda:
         "../envs/vreid.yaml"
     params:

@@ -12,7 +12,7 @@ import platform
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -40,7 +40,8 @@ from vreid.progress import Progress
 from vreid.spec import build, one_of, within
 from vreid.termination import EXIT_STATUS, Termination, Told, only_writer
 
-CHECKPOINT_SECONDS = 15.0  # at most so much work is lost, beside the stretch between two rows of the history
+CHECKPOINT_SECONDS = 15.0  # where a row of the history ends
+MIDWAY_SECONDS = 60.0  # between two rows
 
 
 @dataclass(frozen=True)
@@ -252,18 +253,23 @@ class CompletionTrainer:
         batches = load(self.training, self.workers, range(self.step, steps))
         before, began = self.seconds, time.monotonic()
         saved = began
+
+        def keep(after: float) -> None:
+            """Save, if the last time was so many seconds ago."""
+            nonlocal saved
+            self.seconds = before + time.monotonic() - began
+            if time.monotonic() - saved > after:
+                self._save(folder, identity)
+                saved = time.monotonic()
+
         with contextlib.closing(batches), Termination() as termination:
             try:
                 while self.step < steps or self.sums:
-                    self.history.append(self._stretch(batches, progress, termination))
-                    self.seconds = before + time.monotonic() - began
-                    self.history[-1]["seconds"] = round(self.seconds, 2)
-                    if time.monotonic() - saved > CHECKPOINT_SECONDS:
-                        self._save(folder, identity)
-                        saved = time.monotonic()
+                    self.history.append(self._stretch(batches, progress, termination, lambda: keep(MIDWAY_SECONDS)))
+                    self.history[-1]["seconds"] = round(before + time.monotonic() - began, 2)
+                    keep(CHECKPOINT_SECONDS)
             except Told:
-                self.seconds = before + time.monotonic() - began
-                self._save(folder, identity)
+                keep(0.0)
                 raise SystemExit(EXIT_STATUS) from None
 
     def errors(self) -> dict[str, dict[str, float]]:
@@ -271,7 +277,9 @@ class CompletionTrainer:
         found = held_out_errors(self.network, batches, self.regions, self.options.precision)
         return {name: errors.scores for name, errors in found.items()}
 
-    def _stretch(self, batches: Iterator[Batch], progress: Progress, termination: Termination) -> dict[str, Any]:
+    def _stretch(
+        self, batches: Iterator[Batch], progress: Progress, termination: Termination, after_step: Callable[[], None]
+    ) -> dict[str, Any]:
         """The steps up to the next row of the history: the means of all terms, and the held-out error."""
         self.network.train()
         self.discriminators.train()
@@ -281,6 +289,7 @@ class CompletionTrainer:
             for name, value in self._step(next(batches)).items():
                 self.sums[name] = self.sums.get(name, 0) + value
             termination.check()
+            after_step()
             progress.step()
         means = {name: float(value) / (last - first) for name, value in self.sums.items()}
         if not np.isfinite(means["loss"]):
