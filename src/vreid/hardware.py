@@ -21,8 +21,8 @@ def device() -> torch.device:
     given = os.environ.get("CUDA_VISIBLE_DEVICES") if "SLURM_JOB_ID" in os.environ else ""
     if given and os.environ.get("VREID_DEVICE") != "cpu":
         raise InputError(
-            f"SLURM gave this job GPU {given} of {socket.gethostname()}, and torch cannot use it (the driver, or a torch"
-            " for processors alone?); exclude the node, or set VREID_DEVICE=cpu to do without"
+            f"SLURM gave this job GPU {given} of {socket.gethostname()}, and torch cannot use it (the driver, or a"
+            " torch for processors alone?); exclude the node, or set VREID_DEVICE=cpu to do without"
         )
     return torch.device("cpu")
 

@@ -118,13 +118,12 @@ class Slurm:
         began, found = {}, []
         path = self.folder / "log" / "tasks"
         for line in path.read_text().splitlines() if path.exists() else ():
-            event, moment, job, step, gpu, folder = line.split(" ", 5)
-            if gpu.endswith("/"):
-                continue
-            if event == "began":
-                began[job, step] = Allocation(folder, job, gpu, float(moment), float("inf"))
-            else:
-                found.append(began.pop((job, step))._replace(ended=float(moment)))
+            event, moment, job, step, node, gpus, folder = line.split(" ", 6)
+            for gpu in filter(None, gpus.strip("()").split(",")):
+                if event == "began":
+                    began[job, step, gpu] = Allocation(folder, job, f"{node}/{gpu}", float(moment), float("inf"))
+                elif (job, step, gpu) in began:
+                    found.append(began.pop((job, step, gpu))._replace(ended=float(moment)))
         return [*found, *began.values()]
 
     def kill_node(self, node: str) -> None:
@@ -200,7 +199,7 @@ class Slurm:
         (folder / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\n")
         # The jobs of Snakemake's plugin forget where slurm.conf is.
         self._script("srun", f'SLURM_CONF={self.env["SLURM_CONF"]} exec {shutil.which("srun", path=PATH)} "$@"')
-        said = "$(date +%s.%N) $SLURM_JOB_ID $SLURM_STEP_ID $SLURMD_NODENAME/$CUDA_VISIBLE_DEVICES $PWD"
+        said = "$(date +%s.%N) $SLURM_JOB_ID $SLURM_STEP_ID $SLURMD_NODENAME ($CUDA_VISIBLE_DEVICES) $PWD"
         for event in ("began", "ended"):
             self._script(event, f'echo "{event} {said}" >> {folder}/log/tasks')
 
