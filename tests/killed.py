@@ -97,22 +97,23 @@ def _train(moment: str | float, arguments: dict, told: bool) -> None:
     train.train(**arguments)
 
 
-def _status(moment: str | float, arguments: dict, told: bool) -> int | None:
+def exit_status(target: Callable, *arguments) -> int | None:
+    """Of a process of its own that calls `target`."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["pytest", "vreid.train"])
-    process = context.Process(target=_train, args=(moment, arguments, told))
+    context.set_forkserver_preload(["pytest", "vreid.train", "vreid.completion.train"])
+    process = context.Process(target=target, args=arguments)
     process.start()
-    process.join(timeout=120)
+    process.join(timeout=300)
     return process.exitcode
 
 
 def train_until(moment: str | float, **arguments) -> bool:
     """Train until a moment of MOMENTS, or for so many seconds; returns whether the training was killed."""
-    status = _status(moment, arguments, told=False)
+    status = exit_status(_train, moment, arguments, False)
     assert status in (0, -signal.SIGKILL), f"ended with {status}"
     return status != 0
 
 
 def train_until_told(moment: str, **arguments) -> int | None:
     """Train until a moment of ENDINGS, at which SIGTERM comes; returns the exit status."""
-    return _status(moment, arguments, told=True)
+    return exit_status(_train, moment, arguments, True)

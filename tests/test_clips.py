@@ -163,7 +163,7 @@ def person_of(tracklets_of):
 
 
 def batches_of_epoch(tracklets_of, spec, seed=0, epoch=0):
-    steps = clips.steps_per_epoch(tracklets_of, spec)
+    steps = clips.steps_per_epoch(tracklets_of.size, len(tracklets_of.people), spec)
     return [clips.batch_tracklets(tracklets_of, spec, seed, epoch * steps + step) for step in range(steps)]
 
 

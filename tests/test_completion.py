@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import multiprocessing
 import os
 import signal
 from pathlib import Path
@@ -15,7 +14,7 @@ import torch
 from PIL import Image
 
 import tiny
-from killed import at_call, on_cpu, tear_checkpoint, tell_to_end
+from killed import at_call, exit_status, on_cpu, tear_checkpoint, tell_to_end
 from vreid import before_after, progress
 from vreid import train as reid_training
 from vreid.completion import complete, score, scorer, train
@@ -292,24 +291,14 @@ def _train_until_told(step: int, arguments: dict) -> None:
 
 @pytest.mark.parametrize("step", [1, 3, 6])
 def test_a_training_that_is_told_to_end_saves_first_and_goes_on_from_there(stage, tmp_path, capsys, step):
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["pytest", "vreid.train", "vreid.completion.train"])
-    process = context.Process(target=_train_until_told, args=(step, training_arguments(stage, tmp_path)))
-    process.start()
-    process.join(timeout=300)
-    assert process.exitcode == 143
+    assert exit_status(_train_until_told, step, training_arguments(stage, tmp_path)) == 143
     assert_same(train_completion(stage, tmp_path), stage.out)
     assert f"resumed after step {step}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_killed_training_started_again_ends_as_if_nothing_had_happened(stage, tmp_path, capsys, moment):
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["pytest", "vreid.train", "vreid.completion.train"])
-    process = context.Process(target=_train, args=(moment, training_arguments(stage, tmp_path)))
-    process.start()
-    process.join(timeout=300)
-    assert process.exitcode == -signal.SIGKILL
+    assert exit_status(_train, moment, training_arguments(stage, tmp_path)) == -signal.SIGKILL
     assert not (tmp_path / "weights.pt").exists()
     assert_same(train_completion(stage, tmp_path), stage.out)
     assert "resumed after step" in capsys.readouterr().err

@@ -10,7 +10,8 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TextIO
 
@@ -62,6 +63,27 @@ class Termination:
             yield
         finally:
             self._raises = False
+
+
+class Saving(Termination):
+    """Within `with`, `save` is called when it is due, and once more before the process ends as it was told."""
+
+    def __init__(self, save: Callable[[], None]):
+        super().__init__()
+        self._save, self._saved = save, time.monotonic()
+
+    def unless_within(self, seconds: float) -> None:
+        """Save, unless that was done within so many seconds."""
+        if time.monotonic() - self._saved > seconds:
+            self._save()
+            self._saved = time.monotonic()
+
+    def __exit__(self, kind: type[BaseException] | None, *more) -> None:
+        if kind is Told:
+            self._save()
+        super().__exit__(kind, *more)
+        if kind is Told:
+            raise SystemExit(EXIT_STATUS) from None
 
 
 @contextlib.contextmanager

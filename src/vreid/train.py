@@ -34,7 +34,7 @@ from vreid.metrics import DISTANCES, PROTOCOLS, Distance, evaluate_features
 from vreid.models import method as methods
 from vreid.progress import Progress
 from vreid.spec import Spec, Training
-from vreid.termination import EXIT_STATUS, Termination, Told, only_writer
+from vreid.termination import Saving, only_writer
 
 HISTORY = ("epoch", "step", "lr", "loss", "dvdp", "spread", "seconds", "mAP", "R1")  # where no epoch says more
 COLLAPSED = 1e-3  # a mean cosine distance between people below this tells nobody apart
@@ -73,7 +73,7 @@ class TrainingData:
             raise InputError(f"{source}: {len(pids)} people in the split `train`; a training needs at least two")
         tracklets = clips.TrainSet(people, train["camid"].to_numpy())
         cut = clips.chosen(clips.TRAIN_CLIPS, spec.clips.train, method.train_clips, "clips.train")
-        self.steps_per_epoch = clips.steps_per_epoch(tracklets, spec.training)
+        self.steps_per_epoch = clips.steps_per_epoch(tracklets.size, len(tracklets.people), spec.training)
         self.batches = clips.TrainingBatches(train["frames"], tracklets, reader, spec, cut)
         self.pids = torch.from_numpy(people).to(device())
         self.attributes, known = {}, {}
@@ -118,37 +118,24 @@ class Trainer:
         self._resume(folder, identity)
         progress = Progress(f"train {self.spec.model} seed {self.spec.seed}", self.steps, self.step)
         batches = clips.load(self.data.batches, workers, range(self.step, self.steps))
-        began = saved = time.monotonic()
+        began = time.monotonic()
         before = self.seconds
 
-        def keep(after: float) -> None:
-            """Save, if the last time was so many seconds ago."""
-            nonlocal saved
+        def save() -> None:
             self.seconds = before + time.monotonic() - began
-            if time.monotonic() - saved > after:
-                self._save(folder, identity)
-                saved = time.monotonic()
+            self._save(folder, identity)
 
-        with contextlib.closing(batches), Termination() as termination:
-            try:
-                while len(self.history) < self.spec.training.epochs:
-                    self.history.append(self._epoch(batches, progress, termination, lambda: keep(MIDWAY_SECONDS)))
-                    self.history[-1]["seconds"] = round(before + time.monotonic() - began, 2)
-                    if "mAP" in self.history[-1] and 2 * self.step >= self.steps:
-                        self._refuse_collapse()
-                    keep(CHECKPOINT_SECONDS)
-            except Told:
-                keep(0.0)
-                raise SystemExit(EXIT_STATUS) from None
+        with contextlib.closing(batches), Saving(save) as saving:
+            while len(self.history) < self.spec.training.epochs:
+                self.history.append(self._epoch(batches, progress, saving))
+                self.seconds = before + time.monotonic() - began
+                self.history[-1]["seconds"] = round(self.seconds, 2)
+                if "mAP" in self.history[-1] and 2 * self.step >= self.steps:
+                    self._refuse_collapse()
+                saving.unless_within(CHECKPOINT_SECONDS)
         self._refuse_collapse()  # of a training resumed at its end, too
 
-    def _epoch(
-        self,
-        batches: Iterator[clips.Batch],
-        progress: Progress,
-        termination: Termination,
-        after_step: Callable[[], None],
-    ) -> dict[str, Any]:
+    def _epoch(self, batches: Iterator[clips.Batch], progress: Progress, saving: Saving) -> dict[str, Any]:
         """One epoch, as a row of the history; the sums stay on the device until its end: no step waits for it."""
         epoch = len(self.history) + 1
         if not self.sums:  # so that a network with dropout resumes exactly too
@@ -158,8 +145,8 @@ class Trainer:
             rate = learning_rate(self.step, self.steps, self.spec.training)
             for name, value in self._step(next(batches), rate).items():
                 self.sums[name] = self.sums.get(name, 0) + value
-            termination.check()
-            after_step()
+            saving.check()
+            saving.unless_within(MIDWAY_SECONDS)
             progress.step(note=f"epoch {epoch}")
         means = {name: float(value) / self.data.steps_per_epoch for name, value in self.sums.items()}
         if not np.isfinite(means["loss"]):
@@ -167,7 +154,7 @@ class Trainer:
                 f"models.{self.spec.model}: the loss is {means['loss']} in epoch {epoch}; lower `training.lr`"
             )
         validated = epoch % self.spec.training.validate_every == 0 or self.step == self.steps
-        with termination.at_once():
+        with saving.at_once():
             scores = self.validate(self.network) if validated else {}
         self.sums = {}
         rate = learning_rate(self.step - 1, self.steps, self.spec.training)

@@ -12,7 +12,7 @@ import platform
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,7 +38,7 @@ from vreid.models.vrstc.regions import references
 from vreid.models.vrstc.stcnet import CompletionNetwork, Discriminators
 from vreid.progress import Progress
 from vreid.spec import build, one_of, within
-from vreid.termination import EXIT_STATUS, Termination, Told, only_writer
+from vreid.termination import Saving, only_writer
 
 CHECKPOINT_SECONDS = 15.0  # where a row of the history ends
 MIDWAY_SECONDS = 60.0  # between two rows
@@ -252,34 +252,24 @@ class CompletionTrainer:
         progress = Progress("train completion", steps, self.step)
         batches = load(self.training, self.workers, range(self.step, steps))
         before, began = self.seconds, time.monotonic()
-        saved = began
 
-        def keep(after: float) -> None:
-            """Save, if the last time was so many seconds ago."""
-            nonlocal saved
+        def save() -> None:
             self.seconds = before + time.monotonic() - began
-            if time.monotonic() - saved > after:
-                self._save(folder, identity)
-                saved = time.monotonic()
+            self._save(folder, identity)
 
-        with contextlib.closing(batches), Termination() as termination:
-            try:
-                while self.step < steps or self.sums:
-                    self.history.append(self._stretch(batches, progress, termination, lambda: keep(MIDWAY_SECONDS)))
-                    self.history[-1]["seconds"] = round(before + time.monotonic() - began, 2)
-                    keep(CHECKPOINT_SECONDS)
-            except Told:
-                keep(0.0)
-                raise SystemExit(EXIT_STATUS) from None
+        with contextlib.closing(batches), Saving(save) as saving:
+            while self.step < steps or self.sums:
+                self.history.append(self._stretch(batches, progress, saving))
+                self.seconds = before + time.monotonic() - began
+                self.history[-1]["seconds"] = round(self.seconds, 2)
+                saving.unless_within(CHECKPOINT_SECONDS)
 
     def errors(self) -> dict[str, dict[str, float]]:
         batches = load(self.held_out, self.workers, range(self.held_out_batches))
         found = held_out_errors(self.network, batches, self.regions, self.options.precision)
         return {name: errors.scores for name, errors in found.items()}
 
-    def _stretch(
-        self, batches: Iterator[Batch], progress: Progress, termination: Termination, after_step: Callable[[], None]
-    ) -> dict[str, Any]:
+    def _stretch(self, batches: Iterator[Batch], progress: Progress, saving: Saving) -> dict[str, Any]:
         """The steps up to the next row of the history: the means of all terms, and the held-out error."""
         self.network.train()
         self.discriminators.train()
@@ -288,13 +278,13 @@ class CompletionTrainer:
         while self.step < last:
             for name, value in self._step(next(batches)).items():
                 self.sums[name] = self.sums.get(name, 0) + value
-            termination.check()
-            after_step()
+            saving.check()
+            saving.unless_within(MIDWAY_SECONDS)
             progress.step()
         means = {name: float(value) / (last - first) for name, value in self.sums.items()}
         if not np.isfinite(means["loss"]):
             raise InputError(f"the completion's loss is {means['loss']} before step {last}; lower `lr`")
-        with termination.at_once():
+        with saving.at_once():
             scores = self.errors()["completed"]
         self.sums = {}
         return {"step": last, **means, "held_out_l1": scores["l1"], "held_out_psnr": scores["psnr"], "seconds": None}

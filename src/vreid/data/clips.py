@@ -126,11 +126,11 @@ class TrainSet(NamedTuple):
         return int(self.people.max()) + 1
 
 
-def steps_per_epoch(tracklets: TrainSet, spec: Training) -> int:
+def steps_per_epoch(people: float, tracklets: float, spec: Training) -> float:
     """Every person once an epoch, or every tracklet; the last batch is filled up with those of the beginning."""
     if spec.batch == "tracklets":
-        return -(-len(tracklets.people) // (spec.people * spec.clips))
-    return -(-tracklets.size // spec.people)
+        return -(-tracklets // (spec.people * spec.clips))
+    return -(-people // spec.people)
 
 
 def batch_tracklets(tracklets: TrainSet, spec: Training, seed: int, step: int) -> np.ndarray:
@@ -142,7 +142,7 @@ def batch_tracklets(tracklets: TrainSet, spec: Training, seed: int, step: int) -
     `cameras`: the same, and neighbours in the batch are of different cameras as far as a person has them.
     `tracklets`: any P·K tracklets, each once an epoch.
     """
-    epoch, place = divmod(step, steps_per_epoch(tracklets, spec))
+    epoch, place = divmod(step, steps_per_epoch(tracklets.size, len(tracklets.people), spec))
     if spec.batch == "tracklets":
         return _part(default_rng([seed, 1, epoch]).permutation(len(tracklets.people)), place, spec.people * spec.clips)
     people = _part(default_rng([seed, 1, epoch]).permutation(tracklets.size), place, spec.people)

@@ -87,13 +87,9 @@ def counted(data: Dataset) -> Counts:
 
 
 def steps(spec: Spec, counts: Counts) -> float:
-    """Steps of the whole training, as `vreid.data.clips.steps_per_epoch` has them."""
-    training = spec.training
-    if not training.epochs:
-        return 0
-    if training.batch == "tracklets":
-        return training.epochs * np.ceil(counts.tracklets / (training.people * training.clips))
-    return training.epochs * np.ceil(counts.people / training.people)
+    """Steps of the whole training."""
+    epochs = spec.training.epochs
+    return epochs and epochs * clips.steps_per_epoch(counts.people, counts.tracklets, spec.training)
 
 
 def test_clips(spec: Spec, counts: Counts, most: int) -> float:
