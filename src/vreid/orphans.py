@@ -45,8 +45,8 @@ def orphans(cancel: bool, folder: Path = Path(), patience: float = 120.0, pause:
         print(
             f"\n{len(found)} of this folder's jobs are in SLURM's queue. If its Snakemake runs, they are its own:\n"
             "leave them. If it was killed, cancel them, unlock the folder and run again:\n"
-            "    python -m vreid orphans --cancel\n"
-            "    snakemake --unlock\n"
+            "    uv run python -m vreid orphans --cancel\n"
+            "    uv run snakemake --unlock\n"
             "and then what was run, with --rerun-incomplete."
         )
         return 1
@@ -58,7 +58,7 @@ def orphans(cancel: bool, folder: Path = Path(), patience: float = 120.0, pause:
         numbers = ", ".join(job.number for job in left)
         print(f"\nStill there after {patience:g} s: {numbers}. {said or 'Call this again until none is left.'}")
         return 1
-    print("\nCancelled; none is left. Next: snakemake --unlock, and then what was run, with --rerun-incomplete.")
+    print("\nCancelled; none is left. Next: uv run snakemake --unlock, and then what was run, with --rerun-incomplete.")
     return 0
 
 

@@ -63,6 +63,10 @@ class Checkout:
         assert text.count(old) == 1, f"{path} holds {old!r} {text.count(old)} times"
         (self.root / path).write_text(text.replace(old, new))
 
+    def append(self, path: str, line: str) -> None:
+        with (self.root / path).open("a") as file:
+            file.write(f"\n{line}\n")
+
 
 def copied(root: Path) -> Path:
     """What a clone holds, as far as Snakemake needs it."""

@@ -3,10 +3,13 @@
 import ast
 import os
 import shutil
+from collections.abc import Callable
 
 import pytest
 import yaml
+from conftest import Checkout
 
+OVERLAY = "tests/workflow/tiny.yaml"
 REPORTING = {"table table1", "usage", "curves", "claims", "report"}
 
 
@@ -16,106 +19,134 @@ def jobs_of(model: str, seed: int) -> set[str]:
     return premise | {f"freeze {run}", f"train {run}", f"embed {run} synth-mars", f"score {run} synth-mars"}
 
 
+def of_data(*rules: str) -> set[str]:
+    return {f"{rule} synth-mars" for rule in rules}
+
+
 RUNS = jobs_of("baseline", 0) | jobs_of("baseline", 1) | jobs_of("aitl", 0) | jobs_of("aitl", 1)
+TRAINED_AGAIN = {job for job in RUNS if not job.startswith("freeze")}  # what is asked of them stays as it is
 COSTS = {"costs", "cost_figure"}  # counted together
 TRUNK = {"train synth-people trunk 0"}
+RENDERED = {"render synth-mars", "render synth-duke", "render synth-people"}
+
+Change = Callable[[Checkout], None]
+CHANGES: dict[str, tuple[Change, set[str]]] = {}
 
 
-def without(jobs: set[str], *rules: str) -> set[str]:
-    return {job for job in jobs if job.split()[0] not in rules}
+def reruns(jobs: set[str]) -> Callable[[Change], Change]:
+    """That a change, which the decorated function makes, reruns those jobs and no other."""
+
+    def entered(change: Change) -> Change:
+        CHANGES[change.__name__] = change, jobs
+        return change
+
+    return entered
 
 
-def test_nothing_is_left_to_do_after_a_run(finished):
-    assert finished.plan() == set()
+@reruns(set())
+def nothing(checkout):
+    """The checkout is a copy at another path, as of a clone that has moved."""
 
 
-def test_a_finished_checkout_may_move(checkout):
-    assert checkout.plan() == set()
-
-
-def test_touching_every_file_reruns_nothing(checkout):
+@reruns(set())
+def every_file_is_touched(checkout):
     for folder in ("src", "workflow", "config"):
         for path in (checkout.root / folder).rglob("*"):
             os.utime(path)
     os.utime(checkout.root / "Snakefile")
-    assert checkout.plan() == set()
 
 
-def test_comments_docstrings_and_layout_rerun_nothing(checkout):
+@reruns(set())
+def comments_docstrings_and_layout_of_the_code(checkout):
     for path in (checkout.root / "src").rglob("*.py"):
         tree = ast.parse(path.read_text())
         if ast.get_docstring(tree):
             tree.body[0] = ast.Expr(ast.Constant("Other words."))
         path.write_text("# A comment.\n" + ast.unparse(tree) + "\n\n\n")
-    assert checkout.plan() == set()
 
 
-def test_comments_and_the_order_of_keys_in_the_configuration_rerun_nothing(checkout):
-    for name in ("config/config.yaml", "tests/workflow/tiny.yaml"):
+@reruns(set())
+def comments_and_the_order_of_keys_in_the_configuration(checkout):
+    for name in ("config/config.yaml", OVERLAY):
         path = checkout.root / name
         before = path.read_text()
         path.write_text("# A comment.\n" + yaml.safe_dump(yaml.safe_load(before), sort_keys=True))
         assert path.read_text() != before
-    assert checkout.plan() == set()
 
 
-def test_a_hyper_parameter_of_one_model_reruns_that_model_alone(checkout):
-    checkout.edit("tests/workflow/tiny.yaml", "models:\n", "models:\n  aitl: {margin: 0.2}\n")
-    assert checkout.plan() == jobs_of("aitl", 0) | jobs_of("aitl", 1) | REPORTING | COSTS | {"retrieval"}
+@reruns(jobs_of("aitl", 0) | jobs_of("aitl", 1) | REPORTING | COSTS | {"retrieval"})
+def a_hyper_parameter_of_one_model(checkout):
+    checkout.edit(OVERLAY, "models:\n", "models:\n  aitl: {margin: 0.2}\n")
 
 
-def test_a_new_seed_runs_that_seed_alone(checkout):
-    checkout.edit("tests/workflow/tiny.yaml", "seeds: [0, 1]", "seeds: [0, 1, 2]")
-    assert checkout.plan() == jobs_of("baseline", 2) | jobs_of("aitl", 2) | REPORTING | {"cost_figure"}
+@reruns(jobs_of("baseline", 2) | jobs_of("aitl", 2) | REPORTING | {"cost_figure"})
+def a_new_seed(checkout):
+    checkout.edit(OVERLAY, "seeds: [0, 1]", "seeds: [0, 1, 2]")
 
 
-def test_a_row_less_reruns_no_training(checkout):
-    checkout.edit("tests/workflow/tiny.yaml", "      - {model: aitl, label: Baseline + AITL}\n", "")
-    assert checkout.plan() == {"table table1", "usage", "claims", "report"}
+@reruns({"table table1", "usage", "claims", "report"})
+def a_row_less(checkout):
+    checkout.edit(OVERLAY, "      - {model: aitl, label: Baseline + AITL}\n", "")
 
 
-def test_another_loss_function_retrains_every_model_but_renders_and_indexes_nothing(checkout):
-    with (checkout.root / "src/vreid/losses.py").open("a") as file:
-        file.write("\nCHANGED = True\n")
-    assert checkout.plan() == without(RUNS, "freeze") | TRUNK | REPORTING | COSTS | {"retrieval"}
+@reruns(TRAINED_AGAIN | TRUNK | REPORTING | COSTS | {"retrieval"})
+def a_loss_function(checkout):
+    checkout.append("src/vreid/losses.py", "CHANGED = True")
 
 
-def test_another_typesetting_of_tables_remakes_tables_and_report(checkout):
-    with (checkout.root / "src/vreid/tables.py").open("a") as file:
-        file.write("\nCHANGED = True\n")
-    assert checkout.plan() == {"table table1", "report"}
+@reruns(TRAINED_AGAIN | TRUNK | REPORTING | COSTS | {"retrieval"})
+def the_file_of_the_one_method_that_both_models_have(checkout):
+    checkout.append("src/vreid/models/multitask.py", "CHANGED = True")
 
 
-def test_another_table_of_what_runs_took_remakes_it_and_the_report_alone(checkout):
-    with (checkout.root / "src/vreid/usage.py").open("a") as file:
-        file.write("\nCHANGED = True\n")
+@reruns(set())
+def the_file_of_a_method_that_no_model_has(checkout):
+    checkout.append("src/vreid/models/gltr.py", "CHANGED = True")
+
+
+@reruns({"table table1", "report"})
+def the_typesetting_of_tables(checkout):
+    checkout.append("src/vreid/tables.py", "CHANGED = True")
+
+
+@reruns({"usage", "report"})
+def the_table_of_what_runs_took(checkout):
+    checkout.append("src/vreid/usage.py", "CHANGED = True")
     checkout.edit("config/config.yaml", "title: What every run took", "title: What runs took")
-    assert checkout.plan() == {"usage", "report"}
 
 
-def test_another_world_is_rendered_and_what_is_trained_on_it_is_trained_again(checkout):
-    checkout.edit("tests/workflow/tiny.yaml", "tracklets_per_person: 0.3", "tracklets_per_person: 0.4")
-    data = {f"{rule} synth-mars" for rule in ("render", "index", "annotate", "contact_sheet")}
-    assert checkout.plan() == data | without(RUNS, "freeze") | REPORTING | {"cost_figure", "retrieval"}
+@reruns(
+    of_data("render", "index", "annotate", "contact_sheet") | TRAINED_AGAIN | REPORTING | {"cost_figure", "retrieval"}
+)
+def the_world_of_a_dataset(checkout):
+    checkout.edit(OVERLAY, "tracklets_per_person: 0.3", "tracklets_per_person: 0.4")
 
 
-def test_other_annotations_retrain_what_is_trained_on_them_and_index_nothing(checkout):
+@reruns(of_data("annotate", "contact_sheet") | TRAINED_AGAIN | REPORTING | {"cost_figure", "retrieval"})
+def one_annotation(checkout):
     own = checkout.root / "annotations.csv"
     shutil.copy2(checkout.root / "results/data/synth-mars/mars_attributes.csv", own)
-    checkout.edit(checkout.overlay, "  synth-mars:\n", "  synth-mars:\n    attributes: annotations.csv\n")
+    checkout.edit(OVERLAY, "  synth-mars:\n", "  synth-mars:\n    attributes: annotations.csv\n")
     checkout.snakemake("--touch", "--cores", "1")
     assert checkout.plan() == set()
     *rows, last = own.read_text().splitlines()
     own.write_text("\n".join([*rows, last[:-1] + ("1" if last.endswith("0") else "0")]) + "\n")
-    data = {f"{rule} synth-mars" for rule in ("annotate", "contact_sheet")}
-    assert checkout.plan() == data | without(RUNS, "freeze") | REPORTING | {"cost_figure", "retrieval"}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_a_change_reruns(change, checkout):
+    make, jobs = CHANGES[change]
+    make(checkout)
+    assert checkout.plan() == jobs
 
 
 def test_other_facts_to_render_from_render_every_dataset_again(checkout):
-    with (checkout.root / "src/vreid/walkers/marginals.json").open("a") as file:
-        file.write("\n")
-    rendered = {job for job in checkout.plan() if job.startswith("render")}
-    assert rendered == {"render synth-mars", "render synth-duke", "render synth-people"}
+    checkout.append("src/vreid/walkers/marginals.json", "")
+    assert {job for job in checkout.plan() if job.startswith("render")} == RENDERED
+
+
+def test_nothing_is_left_to_do_after_a_run(finished):
+    assert finished.plan() == set()
 
 
 @pytest.mark.parametrize(

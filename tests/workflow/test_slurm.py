@@ -99,6 +99,7 @@ def a_job_that_fails_once_is_tried_again(site: Site, finished: Checkout) -> None
 
 
 def a_cancelled_job_has_saved_and_goes_on(site: Site, finished: Checkout) -> None:
+    site.env["SAVE_ONLY_WHEN_TOLD"] = "yes"
     process = site.start(WEIGHTS, "--retries", "0")
     site.slurm.ask("scancel", site.job_in_training())
     said, _ = process.communicate(timeout=300)
@@ -109,7 +110,8 @@ def a_cancelled_job_has_saved_and_goes_on(site: Site, finished: Checkout) -> Non
     site.assert_as_if_nothing_had_happened(finished)
 
 
-def a_job_at_its_time_limit_is_tried_again_and_goes_on(site: Site, finished: Checkout) -> None:
+def a_job_at_its_time_limit_has_saved_and_goes_on(site: Site, finished: Checkout) -> None:
+    site.env["SAVE_ONLY_WHEN_TOLD"] = "yes"
     site.env["PAUSE"] = "8"
     process = site.start(WEIGHTS, "--retries", "1")
     job = site.job_in_training()
@@ -133,6 +135,7 @@ def a_job_whose_node_dies_goes_on_on_another(site: Site, finished: Checkout) -> 
 
 
 def a_preempted_job_has_saved_and_goes_on(site: Site, finished: Checkout) -> None:
+    site.env["SAVE_ONLY_WHEN_TOLD"] = "yes"
     process = site.start(WEIGHTS, "--retries", "0", *to_partition("idle-time"))
     job = site.job_in_training()
     site.slurm.ask("sbatch", "-p", "urgent", "--exclusive", "-o", "/dev/null", "--wrap", "sleep 1")
@@ -174,7 +177,7 @@ def the_jobs_of_a_killed_snakemake_are_found_and_cancelled(site: Site, finished:
 
 EVENTS = [
     a_job_whose_node_dies_goes_on_on_another,
-    a_job_at_its_time_limit_is_tried_again_and_goes_on,
+    a_job_at_its_time_limit_has_saved_and_goes_on,
     the_jobs_of_a_killed_snakemake_are_found_and_cancelled,
     a_preempted_job_has_saved_and_goes_on,
     a_cancelled_job_has_saved_and_goes_on,
