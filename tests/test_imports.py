@@ -14,17 +14,18 @@ PACKAGE = Path(vreid.__file__).parent
 
 BASE = {"losses", "metrics", "spec", "errors", "files", "progress", "provenance", "checkpoints", "termination"}
 WORK = {"train", "embed", "attend", "hardware", "cost", "completion", "outline", "plan"}
-ROOMS = {"data", "models", "walkers"}
+ROOMS = {"data", "fetch", "models", "walkers"}
 
 # What each room may import, itself included. All other modules are the side of the report.
 MAY_IMPORT = {
     "base": {"base"},
     "data": {"base", "data"},
+    "fetch": {"base", "fetch"},
     "walkers": {"base", "data", "walkers"},
     "models": {"base", "data", "models"},
     "work": {"base", "data", "models", "work"},
     "report": {"base", "data", "report"},
-    "__main__": {"base", "data", "walkers", "models", "work", "report"},
+    "__main__": {"base", "data", "fetch", "walkers", "models", "work", "report"},
 }
 NEEDED_TO_TRAIN = {"torch", "torchvision", "numpy", "pandas"}
 

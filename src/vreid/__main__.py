@@ -21,6 +21,20 @@ def render(a: argparse.Namespace) -> None:
     write(World.from_mapping(a.world), a.out, a.workers)
 
 
+def fetch(a: argparse.Namespace) -> None:
+    """Put the parts of a filmed dataset in place, from addresses, archives, folders or files."""
+    from vreid.fetch.place import fetch as run
+
+    run(a.layout, a.root, a.attributes, a.sources, a.origin, a.out)
+
+
+def obtain(a: argparse.Namespace) -> None:
+    """Get one file from an address or a path; a download goes on where it broke off."""
+    from vreid.fetch.download import obtain as run
+
+    run(a.source, a.out, a.sha256)
+
+
 def index(a: argparse.Namespace) -> None:
     """List the tracklets of a dataset: one row a tracklet."""
     from vreid.data.layouts import index as write
@@ -332,6 +346,19 @@ RUN: list[Option] = [SPEC, *FRAMES]
 
 VERBS: dict[Callable[[argparse.Namespace], None], list[Option]] = {
     render: [WORLD, ("--workers", {"type": int, "default": 1}), OUT],
+    fetch: [
+        ("--layout", {"choices": ["mars", "duke"], "required": True}),
+        ("--root", {"type": Path, "required": True, "help": "the folder that shall hold the dataset"}),
+        ("--attributes", {"type": Path, "required": True, "help": "where the annotations shall be (CSV)"}),
+        ("--sources", {"type": data, "required": True, "help": "addresses or paths (a JSON list, or a file of it)"}),
+        ("--origin", {"type": data, "default": {}, "help": "where parts came from, their SHA-256, terms (JSON)"}),
+        OUT,
+    ],
+    obtain: [
+        ("--source", {"required": True, "help": "address or path"}),
+        ("--sha256", {"default": "", "help": "its digest, or how that begins"}),
+        OUT,
+    ],
     index: [
         ("--layout", {"choices": ["mars", "duke"], "required": True}),
         ROOT,

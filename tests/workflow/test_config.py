@@ -3,14 +3,17 @@
 import copy
 import dataclasses
 import functools
+import gzip
 import os
 import re
 import runpy
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 from jsonschema import Draft202012Validator
@@ -22,6 +25,7 @@ from vreid import spec
 from vreid.completion import train as completion
 from vreid.data import layouts
 from vreid.errors import InputError
+from vreid.fetch.place import parts_of
 from vreid.metrics import PROTOCOLS
 from vreid.models import method, multitask, trunk
 from vreid.models.vrstc import regions
@@ -47,6 +51,7 @@ def configuration(*overlays: str) -> dict:
 
 CONFIG = configuration()
 PAPER = "config/paper.yaml"
+CONFIG_OF_PAPER = configuration(PAPER)
 OVERLAYS = [
     (),
     (PAPER,),
@@ -311,12 +316,75 @@ def test_without_its_data_the_paper_fails_before_any_job_and_says_all_that_is_mi
         "info/query_IDX.mat",
         "mars_attributes.csv",
     ):
-        assert f"    data/mars/{part}" in said
+        assert f"    data/mars/{part}, which came from " in said
     assert "for academic use only" in said
     for part in ("train", "query", "gallery", "duke_attributes.csv"):
-        assert f"    data/duke/{part}" in said
-    assert "withdrawn by its authors in 2019" in said
+        assert f"    data/duke/{part}, which came from " in said
+    assert "its authors withdrew in 2019" in said and "https://www.dukechronicle.com/article/2019" in said
     assert not (paper.root / "results").exists()
+
+
+def test_the_paper_knows_every_part_and_the_digests_of_the_published_files():
+    """tests/data/README.md has them, and holds them against the files themselves."""
+    listed = (REPOSITORY / "tests/data/README.md").read_text()
+    known = {}
+    for name in ("mars", "duke"):
+        dataset = CONFIG_OF_PAPER["datasets"][name]
+        parts = parts_of(dataset["layout"], Path(dataset["root"]), Path(dataset["attributes"]))
+        assert {part.name for part in parts} == dataset["origin"]["parts"].keys()
+        known |= {name: part["sha256"] for name, part in dataset["origin"]["parts"].items() if "sha256" in part}
+    assert len(known) == 5
+    for name, digest in known.items():
+        assert re.search(rf"`{digest}` \| `(mars/{name}`|{name}\.gz`, unpacked)", listed), name
+
+
+def test_imagenet_weights_are_those_of_torchvision():
+    weights = ResNet50_Weights.IMAGENET1K_V1
+    assert CONFIG["imagenet"] == {"from": weights.url, "sha256": re.search(r"-([0-9a-f]{8})\.pth", weights.url)[1]}
+
+
+def test_what_a_dataset_is_fetched_from_comes_into_place_and_is_indexed(fresh, tmp_path):
+    """The frames of a Duke of two people, in an archive as such archives are."""
+    held = zipfile.ZipFile(tmp_path / "DukeMTMC-VideoReID.zip", "w")
+    with gzip.open(REPOSITORY / "tests/data/duke_attributes.csv.gz", "rt") as published:
+        rows = [published.readline().strip()]
+    blank = ",0" * (rows[0].count(",") - 2)
+    for split, pid, camid in (("train", 1, 1), ("train", 1, 2), ("query", 2, 1), ("gallery", 2, 2)):
+        name = f"{pid:04d}/{len(rows):04d}/{pid:04d}_C{camid}_F0001_X00001.jpg"
+        held.writestr(f"DukeMTMC-VideoReID/{split}/{name}", b"not looked into here")
+        rows.append(f"{pid},{camid},{len(rows)}{blank}")
+    held.close()
+    (tmp_path / "duke_attributes.csv").write_text("\n".join(rows) + "\n")
+    overlay = {
+        "datasets": {
+            "put": {
+                "layout": "duke",
+                "root": "data/put",
+                "attributes": "data/put/duke_attributes.csv",
+                "headline": "queries-in-gallery",
+                "fetch": [held.filename, str(tmp_path / "duke_attributes.csv")],
+            }
+        },
+        "report": {"datasets": ["put"]},
+    }
+    (fresh.root / "fetched.yaml").write_text(yaml.safe_dump(overlay))
+    fresh.overlay = "fetched.yaml"
+    target = "results/index/put/annotated.csv.gz"
+    fresh.snakemake("--cores", "1", target)
+    assert len(pd.read_csv(fresh.root / target)) == 4
+
+    def jobs() -> set[str]:
+        return set(re.findall(r"^(?:local)?rule (\w+):$", fresh.snakemake("--dry-run", target), re.M))
+
+    assert jobs() == set()
+    Path(held.filename).unlink()  # what has come is not looked for again
+    assert jobs() == set()
+    own = fresh.root / "data/put/duke_attributes.csv"
+    own.write_text(own.read_text().replace("2,2,4,0", "2,2,4,1"))
+    assert jobs() == {"annotate"}
+    shutil.rmtree(fresh.root / "data/put/query")
+    said = fresh.snakemake("--dry-run", target, succeeds=False)
+    assert "put/query" in said and "to fetch them again, delete results/fetched/put.json" in said
 
 
 def test_with_mars_in_place_the_paper_is_planned_on_mars_alone(paper):
@@ -441,7 +509,22 @@ FAULTS = {
             },
             "report": {"datasets": ["mine"]},
         },
-        ["mine (needed by report): your own data. Missing:", "    mine.csv", "    mine/train", "    mine/gallery"],
+        ["mine (needed by report) lacks:", "    mine.csv", "    mine/train", "    mine/gallery"],
+    ),
+    "sources": (
+        {
+            "datasets": {
+                "far": {
+                    "layout": "mars",
+                    "root": "far",
+                    "attributes": "far.csv",
+                    "headline": "mars-script",
+                    "fetch": ["https://host/bbox_train.zip", {"from": "nowhere/bbox_test.zip"}],
+                }
+            },
+            "figures": {"fig6": {"train": "far"}},
+        },
+        ["datasets.far.fetch: nowhere/bbox_test.zip: no such archive, folder or file"],
     ),
     "incomplete data": (
         {
@@ -519,14 +602,13 @@ def test_what_may_be_meant_so_is_remarked_once_and_not_by_every_job(fresh, tmp_p
     resnet = {"budget": {"trunk": {"name": "resnet50", "width": 64, "weights": "imagenet"}}}
     (fresh.root / "resnet.yaml").write_text(yaml.safe_dump(resnet | {"models": {"trunk": None}}))
     fresh.overlay += " resnet.yaml"
-    fresh.env |= {"TORCH_HOME": str(tmp_path / "torch")}
     frozen = "results/runs/synth-mars/baseline/seed0/spec.json"
     said = fresh.snakemake("--cores", "1", frozen)
     assert (fresh.root / frozen).exists()
-    weights = tmp_path / "torch/hub/checkpoints" / PREFLIGHT["IMAGENET"]
-    assert said.count(f"Note: {weights} is not there: a training fetches ImageNet weights") == 1
+    assert said.count("Note: ImageNet weights will be fetched from https://download.pytorch.org") == 1
     local = not shutil.which("nvidia-smi") and not shutil.which("sbatch")
     assert said.count("Note: no GPU is visible here") == local
+    weights = fresh.root / "results/fetched/resnet50-imagenet.pth"
     weights.parent.mkdir(parents=True)
     weights.touch()
     (tmp_path / "bin").mkdir()
@@ -536,7 +618,6 @@ def test_what_may_be_meant_so_is_remarked_once_and_not_by_every_job(fresh, tmp_p
 
 
 def test_what_the_preflight_knows_of_torch_is_so():
-    assert Path(ResNet50_Weights.IMAGENET1K_V1.url).name == PREFLIGHT["IMAGENET"]
     for known in (spec.Trunk(), spec.Trunk("small", 8), spec.Trunk("small", 24)):
         network, _ = trunk.TRUNKS[known.name](known.width, known.last_stride)
         kernels = [parameter for parameter in network.parameters() if parameter.ndim == 4]

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import hashlib
+import json
 import os
 import shlex
 import shutil
@@ -16,6 +17,8 @@ from snakemake.exceptions import WorkflowError
 
 import vreid.models
 from vreid.errors import InputError
+from vreid.fetch.download import is_address
+from vreid.fetch.place import FOLDERS, Source, came_from, parts_of
 from vreid.files import written_whole
 from vreid.provenance import code_digest
 from vreid.spec import SECTIONS, canonical, resolve
@@ -27,11 +30,18 @@ os.environ |= {"PATH": os.pathsep.join([os.path.dirname(sys.executable), *os.get
 
 RUN = "results/runs/{train}/{model}/seed{seed}"
 RUN_LOG = RUN.removeprefix("results/runs/")
+FETCHED = "results/fetched/{dataset}.json"
+IMAGENET = "results/fetched/resnet50-imagenet.pth"
 
 
 def is_made(name):
     """Whether the workflow makes a dataset, rendered or completed; a filmed one must be in place."""
     return "render" in DATASETS[name] or "completed" in DATASETS[name]
+
+
+def is_fetched(name):
+    """Whether the workflow puts the parts of a filmed dataset in place."""
+    return "fetch" in DATASETS[name]
 
 
 def is_rendered(name):
@@ -112,10 +122,10 @@ def method_of(model):
 
 
 def trunk_weights(w):
-    """The file that the trunk of a run starts from: of another run (dataset/model), or by path."""
+    """The file that the trunk of a run starts from: of ImageNet, of another run (dataset/model), or by path."""
     weights = resolved(w).trunk.weights
     if weights in ("imagenet", "none"):
-        return []
+        return IMAGENET if weights == "imagenet" else []
     train, _, model = weights.partition("/")
     return f"{RUN}/weights.pt".format(train=train, model=model, seed=0) if train in DATASETS else weights
 
@@ -134,18 +144,35 @@ def paper_scale(model):
 
 
 def source_files(name):
-    """What says that a dataset has changed: the manifest of one that is made, the lists of a real one."""
+    """What says that a dataset has changed: the manifest of one that is made, the lists of a real one.
+
+    One that was fetched is taken to be as it came; to fetch it in another way changes nothing.
+    """
     dataset = DATASETS[name]
     if is_made(name):
         return f"results/data/{name}.json"
-    return [f"{dataset['root']}/{part}" for part in PARTS[dataset["layout"]] if not part.startswith("bbox")]
+    if is_fetched(name):
+        return ancient(FETCHED.format(dataset=name))
+    parts = parts_of(dataset["layout"], Path(dataset["root"]), Path(dataset["attributes"]))[:-1]
+    lists = [part for part in parts if not part.is_folder]
+    return [str(part.target) for part in lists or parts]
 
 
 def attribute_file(w):
-    """The annotations of a dataset; those in a tree that is made come with it, and its manifest stands for them."""
+    """The annotations of a dataset; of those that come with it, its manifest or record stands for them."""
     dataset = DATASETS[w.dataset]
     inside = Path(dataset["attributes"]).is_relative_to(dataset["root"])
-    return source_files(w.dataset) if is_made(w.dataset) and inside else dataset["attributes"]
+    comes_along = (is_made(w.dataset) and inside) or is_fetched(w.dataset)
+    return source_files(w.dataset) if comes_along else dataset["attributes"]
+
+
+def own_attributes(w):
+    """The digest of annotations that were edited after they had been fetched; else nothing."""
+    record, attributes = Path(FETCHED.format(dataset=w.dataset)), Path(DATASETS[w.dataset]["attributes"])
+    if not (is_fetched(w.dataset) and record.exists() and attributes.exists()):
+        return ""
+    digest = hashlib.sha256(attributes.read_bytes()).hexdigest()
+    return "" if digest == json.loads(record.read_text())["attributes_sha256"] else digest
 
 
 def world(name):

@@ -1,4 +1,4 @@
-# bytes → tracklets: render (or find) a dataset, index its frames, join its attributes.
+# bytes → tracklets: render, fetch (or find) a dataset, index its frames, join its attributes.
 
 
 rule render:
@@ -20,6 +20,42 @@ rule render:
         code=code_digest("vreid.walkers.write"),
     shell:
         "python -m vreid render --world {params.world:q} --out {params.tree:q} --workers {threads} 2>&1 | tee {log}"
+
+
+rule fetch:
+    output:
+        FETCHED,
+    log:
+        "logs/fetch/{dataset}.log",
+    wildcard_constraints:
+        dataset=any_of(filter(is_fetched, DATASETS)),
+    localrule: True
+    conda:
+        "../envs/vreid.yaml"
+    params:
+        layout=lambda w: DATASETS[w.dataset]["layout"],
+        root=lambda w: DATASETS[w.dataset]["root"],
+        attributes=lambda w: DATASETS[w.dataset]["attributes"],
+        sources=lambda w: canonical(DATASETS[w.dataset]["fetch"]),
+        origin=lambda w: canonical(DATASETS[w.dataset].get("origin", {})),
+    shell:
+        "python -m vreid fetch --layout {params.layout} --root {params.root:q} --attributes {params.attributes:q}"
+        " --sources {params.sources:q} --origin {params.origin:q} --out {output:q} 2>&1 | tee {log}"
+
+
+rule imagenet:
+    output:
+        IMAGENET,
+    log:
+        "logs/fetch/imagenet.log",
+    localrule: True
+    conda:
+        "../envs/vreid.yaml"
+    params:
+        source=Source.from_entry(config["imagenet"]).where,
+        sha256=Source.from_entry(config["imagenet"]).sha256,
+    shell:
+        "python -m vreid obtain --source {params.source:q} --sha256 {params.sha256:q} --out {output:q} 2>&1 | tee {log}"
 
 
 rule index:
@@ -57,6 +93,7 @@ rule annotate:
         "../envs/vreid.yaml"
     params:
         attributes=lambda w: DATASETS[w.dataset]["attributes"],
+        edited=own_attributes,
         code=code_digest("vreid.data.attributes"),
     shell:
         "python -m vreid annotate --index {input.index:q} --attributes {params.attributes:q}"

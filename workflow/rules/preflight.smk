@@ -3,19 +3,6 @@
 # What the schema refuses is taken out of `config`, so that the rest can be checked; the run then stops in any case.
 
 ENTRIES = ("datasets", "recipes", "models", "tables", "figures")
-PARTS = {
-    "mars": [
-        "bbox_train",
-        "bbox_test",
-        "info/train_name.txt",
-        "info/test_name.txt",
-        "info/tracks_train_info.mat",
-        "info/tracks_test_info.mat",
-        "info/query_IDX.mat",
-    ],
-    "duke": ["train", "query", "gallery"],
-}
-IMAGENET = "resnet50-0676ba61.pth"  # as torchvision names the file
 
 
 def schema_errors(schema):
@@ -65,12 +52,17 @@ def planned_specs():
     return [spec for spec in resolved_models()[0] if spec.model in PLANNED]
 
 
-def needed_paths(name):
-    """The paths that a filmed dataset needs; none for one that is made."""
+def needed_parts(name):
+    """The folders and files that a filmed dataset needs; none for one that is made, or still to be fetched."""
     dataset = DATASETS[name]
-    if is_made(name):
+    if is_made(name) or (is_fetched(name) and not Path(FETCHED.format(dataset=name)).exists()):
         return []
-    return [dataset["attributes"], *(f"{dataset['root']}/{part}" for part in PARTS[dataset["layout"]])]
+    return parts_of(dataset["layout"], Path(dataset["root"]), Path(dataset["attributes"]))
+
+
+def sources(name):
+    """What a dataset's parts are fetched from."""
+    return map(Source.from_entry, DATASETS[name].get("fetch", []))
 
 
 def users(name):
@@ -83,21 +75,33 @@ def users(name):
 
 
 def missing_data():
-    """Filmed data cannot be fetched: what it is, where it comes from and which paths are not there."""
-    absent = {name: [path for path in needed_paths(name) if not Path(path).exists()] for name in DATASETS}
-    absent = {name: paths for name, paths in absent.items() if paths}
+    """Of filmed data, which parts are not there, where they came from once, and what to do."""
+    absent = {name: [part for part in needed_parts(name) if not part.target.exists()] for name in DATASETS}
+    absent = {name: parts for name, parts in absent.items() if parts}
     if any(map(users, absent)):
-        for name, paths in absent.items():
+        for name, parts in absent.items():
             wanted = f"needed by {', '.join(users(name))}" if users(name) else "no table or figure needs it yet"
-            yield f"{name} ({wanted}): {DATASETS[name].get('source', 'your own data')}. Missing:"
-            yield from (f"    {path}" for path in paths)
-        yield "Put them there, or name other places in datasets.<name>.root and datasets.<name>.attributes."
+            yield f"{name} ({wanted}) lacks:"
+            yield from came_from(parts, DATASETS[name].get("origin", {})).splitlines()
+            if is_fetched(name):
+                yield f"They had been fetched; to fetch them again, delete {FETCHED.format(dataset=name)}."
+        yield "Put them there; or name what holds them in datasets.<name>.fetch (archives, folders, files, addresses), or"
+        yield "other places in datasets.<name>.root and datasets.<name>.attributes."
+
+
+def missing_sources():
+    """Paths to fetch from that are not there; addresses are not asked here."""
+    for name in filter(users, DATASETS):
+        if is_fetched(name) and not Path(FETCHED.format(dataset=name)).exists():
+            for source in sources(name):
+                if not is_address(source.where) and not Path(source.where).expanduser().exists():
+                    yield f"datasets.{name}.fetch: {source.where}: no such archive, folder or file"
 
 
 def incomplete_data():
     """Folders and files that are there and hold nothing; whether every frame is there, the index looks itself."""
     for name in filter(users, DATASETS):
-        for path in map(Path, needed_paths(name)):
+        for path in (part.target for part in needed_parts(name)):
             try:
                 if path.is_dir() and not any(path.iterdir()):
                     yield f"{path}: the folder of {name} is empty; unpack the dataset again"
@@ -108,7 +112,7 @@ def incomplete_data():
 
 
 def missing_weights():
-    """Files that trunks start from and that are not there; those of a run are made."""
+    """Files that trunks start from and that are not there; those of a run are made, those of ImageNet fetched."""
     starts = {}
     for spec in planned_specs():
         starts.setdefault(spec.trunk.weights, []).append(spec.model)
@@ -117,6 +121,9 @@ def missing_weights():
         if weights not in ("imagenet", "none") and train not in NAMES["datasets"] and not Path(weights).is_file():
             more = f" and {len(models) - 3} more" if len(models) > 3 else ""
             yield f"{weights}: no such file; trunk.weights of {', '.join(models[:3])}{more} names it"
+    where = Source.from_entry(config["imagenet"]).where
+    if "imagenet" in starts and not (Path(IMAGENET).exists() or is_address(where) or Path(where).is_file()):
+        yield f"{where}: no such file; imagenet.from names it"
 
 
 def trunk_bytes(trunk):
@@ -155,13 +162,9 @@ def too_little_disk():
 def remarks():
     """What may be meant so, or can be seen only where jobs run."""
     trunks = {spec.trunk for spec in planned_specs()}
-    cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
-    hub = Path(os.environ.get("TORCH_HOME", f"{cache}/torch")).expanduser() / "hub/checkpoints"
-    if any(trunk.weights == "imagenet" for trunk in trunks) and not (hub / IMAGENET).exists():
-        yield (
-            f"{hub / IMAGENET} is not there: a training fetches ImageNet weights, and needs the network for it;"
-            " budget.trunk.weights can name a file instead"
-        )
+    where = Source.from_entry(config["imagenet"]).where
+    if any(trunk.weights == "imagenet" for trunk in trunks) and is_address(where) and not Path(IMAGENET).exists():
+        yield f"ImageNet weights will be fetched from {where}; imagenet.from can name a file of this machine instead"
     # Where jobs are submitted (sbatch), it is their nodes that have GPUs.
     if any(trunk.name == "resnet50" for trunk in trunks) and not (GPU or shutil.which("sbatch")):
         yield "no GPU is visible here, and trainings of resnet50 take very long without one"
@@ -170,12 +173,13 @@ def remarks():
 # Each with the sections that it cannot do without: where one of these is at fault as a whole, nothing can be said. Disk
 # and remarks are for who starts Snakemake, and not for each of its jobs, which read this again.
 REFERRING = {*ENTRIES, "recipe"}
-RUNNING = {*REFERRING, "budget"}
+RUNNING = {*REFERRING, "budget", "imagenet"}
 CHECKS = [
     ("Names", unknown_names, REFERRING),
     ("Entries that make no run", unsound_entries, RUNNING),
     ("The data of this configuration is not in place", missing_data, {"datasets"}),
     ("The data of this configuration is not complete", incomplete_data, {"datasets"}),
+    ("The data of this configuration cannot be fetched", missing_sources, {"datasets"}),
     ("Weights", missing_weights, RUNNING),
 ]
 AT_THE_START = [("Disk space", too_little_disk, {*RUNNING, "seeds"})]

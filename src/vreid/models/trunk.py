@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import ResNet50_Weights, resnet50
+from torchvision.models import resnet50
 from torchvision.models.resnet import BasicBlock
 
 from vreid.errors import InputError
@@ -13,7 +13,7 @@ from vreid.spec import Clips, Trunk, one_of
 
 
 def build_trunk(spec: Trunk, weights: str | Path | None = None) -> nn.Sequential:
-    """The trunk with its weights: `weights` (a file) when given, else what `spec.weights` names.
+    """The trunk with the weights of a file, or untrained where `spec.weights` is `none`.
 
     The file is a state dict of torchvision's ResNet-50, or the weights of one of our own trainings, whose trunk is
     taken. The result has the attributes `channels`, its number of output channels, and `stage_channels`, those of each
@@ -23,8 +23,6 @@ def build_trunk(spec: Trunk, weights: str | Path | None = None) -> nn.Sequential
     trunk, channels = TRUNKS[spec.name](spec.width, spec.last_stride)
     if weights is not None:
         _load(trunk, _read(Path(weights)), weights)
-    elif spec.weights == "imagenet":
-        _load(trunk, _imagenet(), "ImageNet weights of ResNet-50")
     elif spec.weights != "none":
         raise InputError(f"trunk.weights: {spec.weights!r} needs its file: give it with --trunk-weights")
     trunk.channels = channels
@@ -109,15 +107,3 @@ def _read(path: Path) -> dict[str, Tensor]:
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise InputError(f"{path}: not a state dict, which has a tensor a name; fetch or train it again")
     return state
-
-
-def _imagenet() -> dict[str, Tensor]:
-    """The ImageNet weights of torchvision (V1, of the paper's time), from its cache or the network."""
-    weights = ResNet50_Weights.IMAGENET1K_V1
-    try:
-        return weights.get_state_dict(progress=True, check_hash=True)
-    except Exception as error:  # no network, or a torn download
-        raise InputError(
-            f"ImageNet weights of ResNet-50: {weights.url} cannot be fetched ({error}); on a machine with a "
-            "network download that file, and name its path as `trunk: weights` in the configuration"
-        ) from None

@@ -115,11 +115,13 @@ def _unknown(jobs: pd.DataFrame) -> list[str]:
     lines = []
     if count := jobs.gmac.isna().sum():
         lines.append(
-            f"Unknown: {count} job{'s' * (count > 1)}, whose data is not indexed yet and whose `expect` does not say enough. "
-            "`snakemake --cores 1 results/index/<dataset>/annotated.csv.gz` indexes it."
+            f"Unknown: {count} job{'s' * (count > 1)}, whose data is not indexed yet and whose `expect` does not say "
+            "enough. `snakemake --cores 1 results/index/<dataset>/annotated.csv.gz` indexes it."
         )
     if count := (jobs.gmac.notna() & jobs.validated.isna()).sum():
-        lines.append(f"Left out: the validations of {count} training{'s' * (count > 1)}, whose test frames are not known yet.")
+        lines.append(
+            f"Left out: the validations of {count} training{'s' * (count > 1)}, whose test frames are not known yet."
+        )
     return lines
 
 

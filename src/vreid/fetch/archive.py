@@ -1,0 +1,138 @@
+"""Archives are unpacked into a folder and nowhere else, whatever they say of themselves."""
+
+import bz2
+import contextlib
+import gzip
+import lzma
+import shutil
+import stat
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from vreid.errors import InputError
+from vreid.progress import Progress
+
+BLOCK = 2**20  # bytes
+MOST_EXPANSION = 100  # times the archive's size; frames are JPEG, which hardly shrinks, and lists of names shrink less
+SLACK = 10 * 2**20  # bytes that are unpacked in any case
+TORN = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, NotImplementedError)
+
+
+class Member(NamedTuple):
+    """A file within an archive."""
+
+    name: str
+    size: int
+    content: BinaryIO
+    read: int  # bytes of the archive that have been read when it is there
+
+
+def is_archive(path: Path) -> bool:
+    return zipfile.is_zipfile(path) or tarfile.is_tarfile(path)
+
+
+def unpack(path: Path, folder: Path) -> None:
+    """Write the files of an archive (zip; tar, also compressed) below `folder`, which must be empty or not exist.
+
+    Raises InputError, naming the member, for one that would be written elsewhere (an absolute path, `..`), is no plain
+    file (a link, a device) or stands twice, and for an archive that is torn, encrypted, or unpacks to more than 100
+    times its size or than there is room. What was written so far is then left to the caller.
+    """
+    size = path.stat().st_size
+    most = min(MOST_EXPANSION * size + SLACK, shutil.disk_usage(_existing(folder)).free)
+    scale, written = 10**6, 0
+    bar = Progress(f"unpack {path.name}, MB", max(1, size // scale))
+    try:
+        for member in _zip_members(path) if zipfile.is_zipfile(path) else _tar_members(path):
+            target = folder / _checked(member.name, path)
+            try:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with open(target, "xb") as file:
+                    while block := member.content.read(BLOCK):
+                        written += len(block)
+                        if written > most:
+                            raise InputError(
+                                f"{path}: it unpacks to more than {most:,} bytes, which is {MOST_EXPANSION} times its "
+                                f"size or all the room in {folder.parent}; is it what it should be?"
+                            )
+                        file.write(block)
+                    if file.tell() != member.size:
+                        raise EOFError(f"{member.name!r} ends early")
+            except (FileExistsError, IsADirectoryError, NotADirectoryError):
+                raise InputError(f"{path}: {member.name!r} stands in it twice, or as a folder too") from None
+            bar.step(member.read // scale - bar.done)
+    except (*TORN, OSError) as error:
+        if isinstance(error, OSError) and error.errno:  # of the disk, and not of who decompresses
+            raise
+        raise InputError(f"{path}: torn, or no archive of a kind that is known ({error}); get it again") from None
+
+
+def _checked(name: str, source: Path) -> str:
+    """The name, if it stays within its folder whatever the system."""
+    steps = name.split("/")
+    if name.startswith("/") or ".." in steps or "\\" in name or "\0" in name or steps[0][1:2] == ":":
+        raise InputError(f"{source}: {name!r} would be written outside its folder; do not trust this archive")
+    return name
+
+
+def _zip_members(path: Path) -> Iterator[Member]:
+    with zipfile.ZipFile(path) as archive:
+        files = [member for member in archive.infolist() if not member.is_dir()]
+        for member in files:  # all of them before the first is written
+            _checked(member.filename, path)
+            kind = stat.S_IFMT(member.external_attr >> 16)
+            if kind not in (0, stat.S_IFREG):
+                raise InputError(f"{path}: {member.filename!r} is a link or a device; do not trust this archive")
+            if member.flag_bits & 1:
+                raise InputError(f"{path}: {member.filename!r} is encrypted; unpack it by hand, and give the folder")
+        read = 0
+        for member in files:
+            read += member.compress_size
+            with archive.open(member) as content:
+                yield Member(member.filename, member.file_size, content, read)
+
+
+def _tar_members(path: Path) -> Iterator[Member]:
+    with open(path, "rb") as file, _decompressed(file) as content:
+        stream = Watched(content)
+        with tarfile.open(fileobj=stream, mode="r|") as archive:
+            for member in archive:
+                if member.isdir():
+                    _checked(member.name, path)
+                elif not member.isreg():
+                    raise InputError(f"{path}: {member.name!r} is a link or a device; do not trust this archive")
+                else:
+                    yield Member(member.name, member.size, archive.extractfile(member), file.tell())
+                archive.members = []  # it would keep a million of them
+        while stream.read(BLOCK):  # to the check sum of what was compressed
+            pass
+        # What was cut off between two members, tarfile takes for whole.
+        if stream.last.strip(b"\0") or len(stream.last) < tarfile.BLOCKSIZE:
+            raise tarfile.TarError("it has no end")
+
+
+def _decompressed(file: BinaryIO) -> BinaryIO:
+    start = file.read(6)
+    file.seek(0)
+    openers = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
+    return next((openers[magic](file) for magic in openers if start.startswith(magic)), contextlib.nullcontext(file))
+
+
+class Watched:
+    """A stream that remembers its last block."""
+
+    def __init__(self, stream: BinaryIO):
+        self.stream, self.last = stream, b""
+
+    def read(self, size: int) -> bytes:
+        block = self.stream.read(size)
+        self.last = (self.last + block)[-tarfile.BLOCKSIZE :]
+        return block
+
+
+def _existing(folder: Path) -> Path:
+    return next(place for place in (folder, *folder.parents) if place.exists())

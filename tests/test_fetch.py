@@ -1,0 +1,201 @@
+"""A dataset's parts come into place from wherever they are, or it is said what is missing and where it was once."""
+
+import hashlib
+import json
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from vreid.__main__ import main
+from vreid.errors import InputError
+from vreid.fetch.place import fetch
+
+INFO = ["train_name.txt", "test_name.txt", "tracks_train_info.mat", "tracks_test_info.mat", "query_IDX.mat"]
+ANNOTATIONS = b"person_id,camera_id\n1,1\n"
+ORIGIN = {
+    "terms": "MARS is for academic use only.",
+    "parts": {
+        "bbox_train": {"from": "bbox_train.zip of the authors' page"},
+        "mars_attributes.csv": {"from": "the annotations", "sha256": hashlib.sha256(ANNOTATIONS).hexdigest()},
+    },
+}
+
+
+def zipped(path: Path, *names: str) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in names:
+            archive.writestr(name, content_of(name))
+    return path
+
+
+def content_of(name: str) -> bytes:
+    return ANNOTATIONS if name.endswith(".csv") else Path(name).name.encode()
+
+
+def grown(folder: Path, *names: str) -> Path:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content_of(name))
+    return folder
+
+
+TRAIN, TEST = "0001/0001C1T0001F001.jpg", "0002/0002C1T0001F001.jpg"
+INFOS = [f"info/{name}" for name in INFO]
+WHOLE = [f"bbox_train/{TRAIN}", f"bbox_test/{TEST}", *INFOS, "mars_attributes.csv"]
+
+
+@pytest.fixture
+def place(tmp_path):
+    """`place(*sources)` fetches into tmp_path/mars; what is there afterwards, by name."""
+
+    def fetched(*sources, layout="mars", name="mars_attributes.csv", origin=ORIGIN):
+        root = tmp_path / "mars"
+        fetch(layout, root, root / name, list(map(str, sources)), origin, tmp_path / "record.json")
+        return root
+
+    return fetched
+
+
+def assert_whole(root: Path, names=WHOLE) -> None:
+    """Also through links."""
+    found = {
+        path.relative_to(root).as_posix() for pattern in ("*", "*/*", "*/*/*", "*/*/*/*") for path in root.glob(pattern)
+    }
+    assert {name for name in found if (root / name).is_file()} == set(names)
+    assert all((root / name).read_bytes() == content_of(name) for name in names)
+
+
+@pytest.mark.parametrize(
+    "train",
+    [f"bbox_train/{TRAIN}", f"MARS/bbox_train/{TRAIN}", f"bbox_train/bbox_train/{TRAIN}", TRAIN],
+    ids=["as it is", "in a folder", "in itself", "bare"],
+)
+def test_archives_as_people_have_them(train, place, tmp_path):
+    at = tmp_path / "archives"
+    sources = [
+        zipped(at / "bbox_train.zip", train, "__MACOSX/bbox_train/._x"),
+        zipped(at / "test.zip", f"some/where/bbox_test/{TEST}"),
+        zipped(at / "MARS-evaluation-master.zip", *(f"MARS-evaluation-master/info/{name}" for name in INFO)),
+        grown(at, "mars_attributes.csv") / "mars_attributes.csv",
+    ]
+    before = {path: path.read_bytes() for path in sources}
+    root = place(*sources)
+    assert_whole(root)
+    assert {path: path.read_bytes() for path in sources} == before
+    assert not (root / ".fetching").exists()
+    record = json.loads((tmp_path / "record.json").read_text())["parts"]
+    assert record["bbox_train"]["from"] == str(sources[0])
+    assert record["bbox_train"]["archive_sha256"] == hashlib.sha256(before[sources[0]]).hexdigest()
+    assert record["mars_attributes.csv"]["sha256"] == hashlib.sha256(ANNOTATIONS).hexdigest()
+
+
+def test_a_folder_is_linked_and_not_touched(place, tmp_path):
+    held = grown(tmp_path / "held", *WHOLE)
+    root = place(held)
+    assert_whole(root)
+    assert (root / "bbox_train").is_symlink() and not (root / "info").is_symlink()
+    assert_whole(held)
+
+
+def test_a_folder_may_be_a_part_itself(place, tmp_path):
+    held = grown(tmp_path / "held", *WHOLE)
+    parts = [held / "bbox_train", held / "bbox_test", held / "info", held / "mars_attributes.csv"]
+    assert_whole(place(*parts))
+
+
+def test_duke_comes_in_one_archive(place, tmp_path):
+    frame = "0001/0001/0001_C1_F0001_X00001.jpg"
+    names = [f"{side}/{frame}" for side in ("train", "query", "gallery")]
+    archive = zipped(tmp_path / "DukeMTMC-VideoReID.zip", *(f"DukeMTMC-VideoReID/{name}" for name in names))
+    csv = grown(tmp_path / "held", "duke_attributes.csv") / "duke_attributes.csv"
+    root = place(archive, csv, layout="duke", name="duke_attributes.csv", origin={})
+    assert_whole(root, [*names, "duke_attributes.csv"])
+
+
+def test_what_is_in_place_is_left_and_needs_no_source(place, tmp_path):
+    root = grown(tmp_path / "mars", *WHOLE)
+    (root / "bbox_test" / "mine").write_text("")
+    place(tmp_path / "no-such.zip")
+    assert (root / "bbox_test" / "mine").exists()
+    assert set(json.loads((tmp_path / "record.json").read_text())["parts"].values()) == {"was there"}
+
+
+def test_an_empty_folder_is_not_in_place(place, tmp_path):
+    (tmp_path / "mars/bbox_train").mkdir(parents=True)
+    assert_whole(place(grown(tmp_path / "held", *WHOLE)))
+
+
+def test_all_that_is_missing_is_said_with_where_it_was(place, tmp_path):
+    archive = zipped(tmp_path / "held" / "half.zip", f"bbox_test/{TEST}", *INFOS)
+    with pytest.raises(InputError) as error:
+        place(archive)
+    said = str(error.value)
+    assert f"{tmp_path}/mars/bbox_train, which came from bbox_train.zip of the authors' page" in said
+    assert f"{tmp_path}/mars/mars_attributes.csv, which came from the annotations" in said
+    assert "bbox_test" not in said and "academic use only" in said
+    assert (tmp_path / "mars/bbox_test" / TEST).exists() and not (tmp_path / "record.json").exists()
+
+
+@pytest.mark.parametrize(
+    "spoil, said",
+    [
+        (lambda path: path.unlink(), "no such archive, folder or file"),
+        (lambda path: path.write_bytes(b""), "neither a whole zip or tar archive nor one of the parts"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-30]), "neither a whole zip or tar archive"),
+        (lambda path: zipped(path, f"bbox_train/{TRAIN}", "../escape"), "outside its folder"),
+        (lambda path: zipped(path, f"a/bbox_train/{TRAIN}", f"b/bbox_train/{TRAIN}"), "stands in it twice"),
+    ],
+)
+def test_a_bad_archive_leaves_nothing_and_spoils_nothing(spoil, said, place, tmp_path):
+    path = zipped(tmp_path / "held" / "train.zip", f"bbox_train/{TRAIN}")
+    spoil(path)
+    with pytest.raises(InputError, match=said):
+        place(path)
+    left = [path for path in (tmp_path / "mars").rglob("*") if path.name != ".fetching"]
+    assert not left and not (tmp_path / "escape").exists()
+
+
+def test_a_file_that_is_not_the_published_one_is_refused(place, tmp_path):
+    held = grown(tmp_path / "held", *WHOLE)
+    (held / "mars_attributes.csv").write_bytes(ANNOTATIONS + b"2,1\n")
+    with pytest.raises(InputError, match=r"mars_attributes\.csv: its SHA-256 is"):
+        place(held)
+    assert not (tmp_path / "mars/mars_attributes.csv").exists()
+
+
+def test_an_archive_can_have_a_digest(tmp_path):
+    archive = zipped(tmp_path / "all.zip", *WHOLE)
+    root, entry = tmp_path / "mars", {"from": str(archive), "sha256": "00"}
+    arguments = ("mars", root, root / "mars_attributes.csv")
+    with pytest.raises(InputError, match="SHA-256"):
+        fetch(*arguments, [entry], {}, tmp_path / "record.json")
+    entry["sha256"] = hashlib.sha256(archive.read_bytes()).hexdigest()
+    fetch(*arguments, [entry], {}, tmp_path / "record.json")
+    assert_whole(root)
+
+
+def test_a_download_is_unpacked_and_thrown_away(place, tmp_path, monkeypatch):
+    held = zipped(tmp_path / "held" / "all.zip", *WHOLE)
+    monkeypatch.setattr("vreid.fetch.place.download", lambda _, path, *more: path.write_bytes(held.read_bytes()))
+    root = place("https://host/all.zip")
+    assert_whole(root)
+    assert not (root / ".fetching").exists()
+
+
+def test_a_bad_download_is_not_found_by_the_next_call(place, tmp_path, monkeypatch):
+    monkeypatch.setattr("vreid.fetch.place.download", lambda _, path, *more: path.write_bytes(b"torn"))
+    with pytest.raises(InputError, match="neither a whole zip"):
+        place("https://host/all.zip")
+    assert not (tmp_path / "mars/.fetching/all.zip").exists()
+
+
+def test_the_verb(tmp_path, capsys):
+    held, root = grown(tmp_path / "held", *WHOLE), tmp_path / "mars"
+    arguments = ["fetch", "--layout", "mars", "--root", str(root), "--attributes", str(root / "mars_attributes.csv")]
+    out = ["--out", str(tmp_path / "record.json")]
+    assert main([*arguments, "--sources", "[]", "--origin", json.dumps(ORIGIN), *out]) == 2
+    assert "which came from" in capsys.readouterr().err
+    assert main([*arguments, "--sources", json.dumps([str(held)]), *out]) == 0
+    assert_whole(root)
