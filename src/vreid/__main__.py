@@ -42,6 +42,13 @@ def index(a: argparse.Namespace) -> None:
     write(a.layout, a.root, a.names_only, a.expect, a.out)
 
 
+def pack(a: argparse.Namespace) -> None:
+    """Write the frames of a split into one file, which trainings and tests read in place of many."""
+    from vreid.data.pack import pack as write
+
+    write(a.index, a.root, a.split, a.out)
+
+
 def annotate(a: argparse.Namespace) -> None:
     """Join the attribute annotations to an index."""
     from vreid.data.attributes import annotate_file
@@ -323,6 +330,7 @@ OUT: Option = ("--out", {"type": Path, "required": True, "help": "what is writte
 STEM: Option = ("--out", {"type": Path, "required": True, "help": "what is written, without suffix"})
 INDEX: Option = ("--index", {"type": Path, "required": True, "help": "tracklets, annotated (csv.gz)"})
 ROOT: Option = ("--root", {"type": Path, "required": True, "help": "the dataset's folder"})
+READ_ROOT: Option = ("--root", {"type": Path, "required": True, "help": "the dataset's folder, or that of its packs"})
 SPEC: Option = ("--spec", {"type": Path, "required": True, "help": "the frozen spec of the run (JSON)"})
 MANIFEST: Option = ("--manifest", {"type": Path, "help": "of a dataset that is made: its frames' digest (JSON)"})
 PROTOCOLS = ["queries-removed", "queries-in-gallery", "mars-script"]
@@ -336,7 +344,7 @@ FEATURES: Option = ("--features", {"type": Path, "required": True, "help": "feat
 MAPS: Option = ("--maps", {"type": Path, "required": True, "help": "attention maps of frames (npz)"})
 FRAMES: list[Option] = [
     INDEX,
-    ROOT,
+    READ_ROOT,
     ("--dataset", {"required": True, "help": "the dataset's name"}),
     ("--frame-size", {"type": pixels, "metavar": "HxW", "help": "refuse frames of another size"}),
     ("--workers", {"type": int, "default": 0, "help": "processes that load frames"}),
@@ -366,6 +374,7 @@ VERBS: dict[Callable[[argparse.Namespace], None], list[Option]] = {
         ("--expect", {"type": data, "help": "counts that must hold, by split (JSON)"}),
         OUT,
     ],
+    pack: [INDEX, ROOT, ("--split", {"choices": ["train", "test"], "required": True}), OUT],
     annotate: [INDEX, ("--attributes", {"type": Path, "required": True, "help": "annotations (CSV)"}), OUT],
     freeze: [
         ("--spec", {"type": data, "required": True, "help": "the resolved spec: JSON, or a file of it"}),
@@ -385,7 +394,7 @@ VERBS: dict[Callable[[argparse.Namespace], None], list[Option]] = {
         *RUN,
         WEIGHTS,
         ("--train-index", {"type": Path, "help": "tracklets of the training dataset, for a metric learned on them"}),
-        ("--train-root", {"type": Path, "help": "the training dataset's folder"}),
+        ("--train-root", {"type": Path, "help": "the training dataset's folder, or that of its packs"}),
         ("--train-frame-size", {"type": pixels, "metavar": "HxW", "help": "--frame-size of the training dataset"}),
         RENDERED,
     ],

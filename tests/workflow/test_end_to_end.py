@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -53,6 +54,16 @@ def test_the_history_of_a_training_has_one_row_an_epoch(finished, run):
     history = pd.read_csv(finished.root / run / "history.csv")
     assert list(history["epoch"]) == list(range(1, EPOCHS + 1))
     assert history[["loss", "dvdp", "mAP", "R1"]].notna().all(axis=None)
+
+
+def test_what_is_trained_and_tested_from_packs_is_the_same(checkout):
+    weights, scores = f"{RUNS[0]}/weights.pt", f"{RUNS[0]}/synth-mars/metrics.json"
+    before = [torch.load(checkout.root / weights, weights_only=True), read_json(checkout.root / scores)["protocols"]]
+    checkout.edit(checkout.overlay, "  synth-mars:\n", "  synth-mars:\n    pack: true\n")
+    said = checkout.snakemake("--cores", "all", scores)
+    assert re.search(r"^rule train:", said, re.M) and re.search(r"^rule embed:", said, re.M)
+    after = [torch.load(checkout.root / weights, weights_only=True), read_json(checkout.root / scores)["protocols"]]
+    assert all(torch.equal(before[0][name], after[0][name]) for name in before[0]) and before[1] == after[1]
 
 
 def test_a_workflow_killed_in_mid_training_goes_on_to_the_same_weights(checkout):

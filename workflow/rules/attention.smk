@@ -6,7 +6,7 @@ rule attend:
         unpack(trained),
         spec=f"{RUN}/spec.json",
         index="results/index/{dataset}/annotated.csv.gz",
-        source=lambda w: source_files(w.dataset),
+        source=lambda w: frames(w.dataset),
     output:
         f"{RUN}/{{dataset}}/attention.npz",
     log:
@@ -23,7 +23,7 @@ rule attend:
         mem_mb=4000,
         runtime="2h",
     params:
-        root=lambda w: DATASETS[w.dataset]["root"],
+        root=lambda w: frames_root(w.dataset),
         frame_size=lambda w: frame_size(w.dataset),
         rendered=lambda w: "--rendered" if is_rendered(w.dataset) else "",
         code=lambda w: code_digest("vreid.attend", f"vreid.models.{method_of(w.model)}"),

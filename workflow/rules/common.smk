@@ -158,6 +158,21 @@ def source_files(name):
     return [str(part.target) for part in lists or parts]
 
 
+def packs(name):
+    """The files that networks read a dataset's frames from; none of one that is not packed."""
+    packed = DATASETS[name].get("pack", False)
+    return expand("results/packs/{name}/{split}.pack", name=name, split=["train", "test"]) if packed else []
+
+
+def frames(name):
+    """What says that a dataset's frames have changed, to who reads them."""
+    return packs(name) or source_files(name)
+
+
+def frames_root(name):
+    return f"results/packs/{name}" if packs(name) else DATASETS[name]["root"]
+
+
 def attribute_file(w):
     """The annotations of a dataset; of those that come with it, its manifest or record stands for them."""
     dataset = DATASETS[w.dataset]

@@ -7,7 +7,7 @@ rule score_regions:
         weights=lambda w: f"{scorer_run(w)}/weights.pt",
         record=lambda w: f"{scorer_run(w)}/train.json",
         index=completed_index,
-        source=lambda w: source_files(completed(w)["from"]),
+        source=lambda w: frames(completed(w)["from"]),
     output:
         regions=f"{COMPLETION}/regions.csv.gz",
         record=f"{COMPLETION}/regions.json",
@@ -27,7 +27,7 @@ rule score_regions:
         runtime="4h",
     params:
         name=lambda w: completed(w)["from"],
-        root=lambda w: DATASETS[completed(w)["from"]]["root"],
+        root=lambda w: frames_root(completed(w)["from"]),
         frame_size=lambda w: frame_size(completed(w)["from"]),
         options=lambda w: canonical(completed(w).get("scoring", {})),
         out=lambda w, output: os.path.dirname(output.regions),
@@ -45,7 +45,7 @@ rule train_completion:
         weights=rules.score_regions.input.weights,
         record=rules.score_regions.input.record,
         index=completed_index,
-        source=lambda w: source_files(completed(w)["from"]),
+        source=lambda w: frames(completed(w)["from"]),
     output:
         weights=f"{COMPLETION}/weights.pt",
         history=f"{COMPLETION}/history.csv",
@@ -66,7 +66,7 @@ rule train_completion:
         runtime="24h",
     params:
         name=lambda w: completed(w)["from"],
-        root=lambda w: DATASETS[completed(w)["from"]]["root"],
+        root=lambda w: frames_root(completed(w)["from"]),
         frame_size=lambda w: frame_size(completed(w)["from"]),
         options=lambda w: canonical(completed(w).get("training", {})),
         manifest=lambda w: manifest_option(completed(w)["from"]),

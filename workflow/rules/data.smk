@@ -79,6 +79,27 @@ rule index:
         " --expect {params.expect:q} --out {output:q} 2>&1 | tee {log}"
 
 
+rule pack:
+    input:
+        rules.index.output,
+    output:
+        "results/packs/{dataset}/{split}.pack",
+    log:
+        "logs/pack/{dataset}/{split}.log",
+    benchmark:
+        "results/benchmarks/pack/{dataset}/{split}.tsv"
+    wildcard_constraints:
+        split="train|test",
+    conda:
+        "../envs/vreid.yaml"
+    params:
+        root=lambda w: DATASETS[w.dataset]["root"],
+        code=code_digest("vreid.data.pack"),
+    shell:
+        "python -m vreid pack --index {input:q} --root {params.root:q} --split {wildcards.split} --out {output:q}"
+        " 2>&1 | tee {log}"
+
+
 rule annotate:
     input:
         index=rules.index.output,

@@ -6,8 +6,9 @@ rule embed:
         unpack(trained),
         spec=f"{RUN}/spec.json",
         index="results/index/{dataset}/annotated.csv.gz",
-        source=lambda w: source_files(w.dataset),
+        source=lambda w: frames(w.dataset),
         train_index="results/index/{train}/annotated.csv.gz",  # for a metric learned on its tracklets
+        train_packs=lambda w: packs(w.train),
     output:
         f"{RUN}/{{dataset}}/features.npz",
     log:
@@ -23,9 +24,9 @@ rule embed:
         mem_mb=4000,
         runtime="2h",
     params:
-        root=lambda w: DATASETS[w.dataset]["root"],
+        root=lambda w: frames_root(w.dataset),
         frame_size=lambda w: frame_size(w.dataset),
-        train_root=lambda w: DATASETS[w.train]["root"],
+        train_root=lambda w: frames_root(w.train),
         train_frame_size=lambda w: frame_size(w.train, "--train-frame-size"),
         rendered=lambda w: "--rendered" if is_rendered(w.dataset) else "",
         code=method_code,

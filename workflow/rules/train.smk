@@ -19,7 +19,7 @@ rule train:
     input:
         spec=rules.freeze.output,
         index="results/index/{train}/annotated.csv.gz",
-        source=lambda w: source_files(w.train),
+        source=lambda w: frames(w.train),
         trunk=trunk_weights,
     output:
         weights=f"{RUN}/weights.pt",
@@ -38,7 +38,7 @@ rule train:
         mem_mb=4000,
         runtime="12h",
     params:
-        root=lambda w: DATASETS[w.train]["root"],
+        root=lambda w: frames_root(w.train),
         frame_size=lambda w: frame_size(w.train),
         trunk=lambda w, input: f"--trunk-weights {shlex.quote(str(input.trunk))}" if input.trunk else "",
         headline=lambda w: DATASETS[w.train]["headline"],

@@ -121,6 +121,8 @@ def complete(
     root, out = Path(root), Path(out)
     if root.resolve() == out.resolve() or root.resolve() in out.resolve().parents:
         raise InputError(f"{out}: lies in the dataset that is completed; give another folder")
+    if any(root.glob("*.pack")):
+        raise InputError(f"{root}: holds packs, and not the files that are to be taken over; give the dataset's folder")
     trained = _record(weights_path.with_name("completion.json"))
     table = read_tracklets(index_path)
     occluded = of_tracklets(read_regions(regions_path, "occluded"), table, "occluded", regions_path) == 1
@@ -186,7 +188,7 @@ def _write_completed(
         hidden = np.stack([job.occluded for job in part])
         made = completed(network, frames, torch.from_numpy(hidden).to(device()), asked)
         for job, own in zip(part, made):
-            with Image.open(reader.root / job.name) as stored:
+            with Image.open(io.BytesIO(reader.encoded(job.name))) as stored:
                 frame = pasted(np.asarray(stored.convert("RGB")), own, job.occluded)
             buffer = io.BytesIO()
             Image.fromarray(frame).save(buffer, **JPEG)
@@ -198,7 +200,8 @@ def _write_completed(
 
 def _link_others(root: Path, aside: Path, written: set[str]) -> dict[str, str]:
     """Link or copy every file of `root` that is not `written`; returns their digests."""
-    names = sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
+    folders = os.walk(root, followlinks=True)  # a dataset's parts may be links to where they are kept
+    names = sorted(Path(folder, name).relative_to(root).as_posix() for folder, _, files in folders for name in files)
     others = [name for name in names if name not in written]
     progress, digests = Progress("take over files", len(others)), {}
     for name in others:

@@ -9,13 +9,14 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 from torchvision.io import ImageReadMode, decode_jpeg
 
+from vreid.data.pack import Packs
 from vreid.errors import InputError
 
 KEPT_BYTES = 2**27  # of decoded frames, by each reader: those of a rendered dataset, few of a real one
 
 
 class FrameReader:
-    """Reads frames of one dataset as uint8 (N, 3, height, width).
+    """Reads frames of one dataset, or of its packs, which lie in `root` as *.pack, as uint8 (N, 3, height, width).
 
     A frame of another size is resized (DukeMTMC-VideoReID's differ from box to box), unless `stored_size` says what
     every frame of the dataset measures (MARS: 256×128): then it is an error, since something else than the dataset
@@ -24,7 +25,9 @@ class FrameReader:
     """
 
     def __init__(self, root: str | Path, height: int, width: int, stored_size: tuple[int, int] | None = None):
-        self.root = Path(root)
+        packs = sorted(Path(root).glob("*.pack"))
+        self.encoded = Packs(packs) if packs else Loose(Path(root))
+        self.source = Path(root)
         self.size = (height, width)
         self.stored_size = stored_size
         self._kept: dict[str, Tensor] = {}
@@ -42,15 +45,9 @@ class FrameReader:
         return frames
 
     def _frame(self, name: str) -> Tensor:
-        path = self.root / name
+        path = self.source / name
         try:
-            encoded = np.fromfile(path, dtype=np.uint8)
-        except OSError as error:
-            raise InputError(f"{path}: the frame cannot be read ({error.strerror}); index the dataset again") from None
-        if not len(encoded):
-            raise InputError(f"{path}: the frame is empty (0 bytes); unpack the dataset again")
-        try:
-            frame = decode_jpeg(torch.from_numpy(encoded), mode=ImageReadMode.RGB)
+            frame = decode_jpeg(torch.from_numpy(self.encoded(name)), mode=ImageReadMode.RGB)
         except RuntimeError as error:
             reason = str(error).splitlines()[0].rpartition(", ")[2]  # after the place in torchvision's source
             raise InputError(f"{path}: not a JPEG that can be decoded ({reason}); unpack the dataset again") from None
@@ -61,6 +58,24 @@ class FrameReader:
                 f"{self.stored_size[0]}×{self.stored_size[1]}; unpack the dataset again, or correct its `frame_size`"
             )
         return frame if size == self.size else resized(frame, self.size)
+
+
+class Loose:
+    """Frames by name, each a file of its own below a folder."""
+
+    def __init__(self, root: Path):
+        self.root = root
+
+    def __call__(self, name: str) -> np.ndarray:
+        """The bytes of a frame, uint8 (size,)."""
+        path = self.root / name
+        try:
+            encoded = np.fromfile(path, dtype=np.uint8)
+        except OSError as error:
+            raise InputError(f"{path}: the frame cannot be read ({error.strerror}); index the dataset again") from None
+        if not len(encoded):
+            raise InputError(f"{path}: the frame is empty (0 bytes); unpack the dataset again")
+        return encoded
 
 
 def resized(frame: Tensor, size: tuple[int, int]) -> Tensor:

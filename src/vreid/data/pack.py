@@ -1,0 +1,135 @@
+"""The frames of a split in one file, for file systems on which a million small files are slow.
+
+A pack is a header (MAGIC, the number of frames N, where the index begins), the frames' bytes as they are, tracklet
+after tracklet, and the index: four little-endian arrays of N, in the order of the keys, which are hashes of the frames'
+names.
+"""
+
+import hashlib
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from vreid.data.tracklets import expand_frames, read_tracklets
+from vreid.errors import InputError
+from vreid.files import written_whole
+from vreid.progress import Progress
+
+MAGIC = b"vreidpk1"
+HEADER = struct.Struct("<8sQQ")
+INDEX = {"key": "<u8", "start": "<u8", "size": "<u4", "check": "<u4"}  # check is the frame's CRC-32
+SPLITS = {"train": ["train"], "test": ["query", "gallery", "junk"]}
+MEND = "pack the dataset again"
+
+
+class Pack:
+    """Frames by name, from a pack that is mapped into memory: processes share it, and none holds more than it reads."""
+
+    def __init__(self, path: Path):
+        self.path = Path(path)
+        try:
+            self.content = np.memmap(self.path, np.uint8, "r").view(np.ndarray)  # whose parts are made quicker
+            magic, count, begin = HEADER.unpack(self.content[: HEADER.size].tobytes())
+        except FileNotFoundError:
+            raise InputError(f"{path}: there is no such pack; {MEND}") from None
+        except (ValueError, struct.error) as error:
+            raise InputError(f"{path}: not a whole pack ({error}); {MEND}") from None
+        length = sum(np.dtype(kind).itemsize for kind in INDEX.values())
+        if magic != MAGIC or len(self.content) != begin + count * length:
+            raise InputError(f"{path}: not a whole pack; {MEND}")
+        for name, kind in INDEX.items():
+            width = np.dtype(kind).itemsize * count
+            setattr(self, name, self.content[begin : begin + width].view(kind))
+            begin += width
+
+    def __reduce__(self):  # what a process is sent is the path, and not the bytes
+        return Pack, (self.path,)
+
+    def __len__(self) -> int:
+        return len(self.key)
+
+    def find(self, name: str) -> int | None:
+        """The place of a frame in the index."""
+        key = key_of(name)
+        place = int(np.searchsorted(self.key, key))
+        return place if place < len(self) and self.key[place] == key else None
+
+    def read(self, place: int) -> np.ndarray:
+        """The bytes of the frame at a place, uint8 (size,); raises InputError if they are not what was packed."""
+        start = int(self.start[place])
+        encoded = np.array(self.content[start : start + int(self.size[place])])
+        if zlib.crc32(encoded) != self.check[place]:
+            raise InputError(f"{self.path}: the frame at byte {start:,} is damaged; {MEND}")
+        return encoded
+
+
+class Packs:
+    """Frames by name, from any of some packs."""
+
+    def __init__(self, paths: Sequence[Path]):
+        self.packs = [Pack(path) for path in paths]
+
+    def __call__(self, name: str) -> np.ndarray:
+        for pack in self.packs:
+            if (place := pack.find(name)) is not None:
+                return pack.read(place)
+        paths = ", ".join(str(pack.path) for pack in self.packs)
+        raise InputError(f"{paths}: there is no frame {name}; {MEND}")
+
+
+def key_of(name: str) -> np.uint64:
+    return np.uint64(int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little"))
+
+
+def pack(index_path: Path, root: Path, split: str, out: Path) -> None:
+    """Write the frames of a split (train, or test: queries, gallery and junk) of a tracklet table, found below `root`.
+
+    The frames are read again from what was written, and compared. Raises InputError for a frame that is not there.
+    """
+    table = read_tracklets(index_path)
+    templates = table.loc[table["split"].isin(SPLITS[split]), "frames"]
+    names = [name for template in templates for name in expand_frames(template)]
+    with written_whole(out) as aside:
+        _write(names, Path(root), aside, f"pack {out.name}")
+        _verify(aside, names, f"verify {out.name}")
+
+
+def _write(names: Sequence[str], root: Path, path: Path, label: str) -> None:
+    bar, position = Progress(label, len(names)), HEADER.size
+    rows = np.empty(len(names), [(name, kind) for name, kind in INDEX.items()])
+    with open(path, "wb") as file:
+        file.write(bytes(HEADER.size))
+        for number, (name, frame) in enumerate(_frames(names, root)):
+            file.write(frame)
+            rows[number] = key_of(name), position, len(frame), zlib.crc32(frame)
+            position += len(frame)
+            bar.step()
+        rows.sort(order="key")
+        if len(again := np.flatnonzero(rows["key"][1:] == rows["key"][:-1])):
+            raise InputError(f"{root}: {len(again)} frames stand twice in the tracklet table; index the dataset again")
+        for name in INDEX:
+            file.write(np.ascontiguousarray(rows[name]).tobytes())
+        file.seek(0)
+        file.write(HEADER.pack(MAGIC, len(names), position))
+
+
+def _frames(names: Sequence[str], root: Path) -> Iterator[tuple[str, bytes]]:
+    for name in names:
+        try:
+            frame = (root / name).read_bytes()
+        except OSError as error:
+            raise InputError(f"{root / name}: {error.strerror}; index the dataset again") from None
+        if not frame:
+            raise InputError(f"{root / name}: the frame is empty (0 bytes); unpack the dataset again")
+        yield name, frame
+
+
+def _verify(path: Path, names: Sequence[str], label: str) -> None:
+    """Read every frame back, as a training will."""
+    written, bar = Packs([path]), Progress(label, len(names))
+    for name in names:
+        written(name)
+        bar.step()
