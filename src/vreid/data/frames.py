@@ -47,7 +47,7 @@ class FrameReader:
     def _frame(self, name: str) -> Tensor:
         path = self.source / name
         try:
-            frame = decode_jpeg(torch.from_numpy(self.encoded(name)), mode=ImageReadMode.RGB)
+            frame = decoded(self.encoded(name))
         except RuntimeError as error:
             reason = str(error).splitlines()[0].rpartition(", ")[2]  # after the place in torchvision's source
             raise InputError(f"{path}: not a JPEG that can be decoded ({reason}); unpack the dataset again") from None
@@ -58,6 +58,11 @@ class FrameReader:
                 f"{self.stored_size[0]}×{self.stored_size[1]}; unpack the dataset again, or correct its `frame_size`"
             )
         return frame if size == self.size else resized(frame, self.size)
+
+
+def decoded(encoded: np.ndarray) -> Tensor:
+    """The bytes of a JPEG, uint8 (size,) → its pixels, uint8 (3, h, w); RuntimeError if it is none."""
+    return decode_jpeg(torch.from_numpy(encoded), mode=ImageReadMode.RGB)
 
 
 class Loose:

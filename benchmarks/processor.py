@@ -1,0 +1,120 @@
+"""A training step and the embedding at the paper's scale on processors: `uv run python benchmarks/processor.py`.
+
+The full model's step over a forward and backward pass of the bare trunk (ResNet-50, last stride 1) on the same frames,
+beside what their multiply-adds predict; embedding over the bare forward pass. Frames of 256×128 are rendered. Rounds
+take turns; a ratio is one within a round. Writes processor.md beside this file; gpu.py does the same on a GPU.
+"""
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from gpu import WORLD, configuration, trainer_of
+from measure import verb, write_page
+
+from vreid import embed
+from vreid.cost import cost
+from vreid.data.frames import FrameReader
+from vreid.data.tracklets import read_tracklets
+from vreid.hardware import to_network
+from vreid.models.trunk import build_trunk, frame_maps
+from vreid.spec import Spec, Trunk, resolve
+from vreid.walkers.world import World
+from vreid.walkers.write import render
+
+ROUNDS, PEOPLE, CLIPS, TESTED = 3, 4, 4, 24  # of a batch; tracklets that are embedded
+MODELS = ("baseline", "asta+aitl")
+
+
+def seconds(work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def spec_of(model: str) -> Spec:
+    spec = resolve(configuration(), model, 0)
+    batch = replace(spec.training, people=PEOPLE, clips=CLIPS, precision="float32")
+    return replace(spec, trunk=replace(spec.trunk, weights="none"), training=batch)
+
+
+def training(index: Path, root: Path) -> list[str]:
+    specs = {model: spec_of(model) for model in MODELS}
+    trainers = {model: trainer_of(spec, index, root) for model, spec in specs.items()}
+    batch = trainers[MODELS[0]].data.batches[0]
+    trunk = build_trunk(Trunk(weights="none")).to(memory_format=torch.channels_last).train()
+
+    def bare() -> None:
+        trunk.zero_grad(set_to_none=True)
+        frame_maps(trunk, to_network(batch.clips)).mean().backward()
+
+    ways: dict[str, Callable] = {"bare": bare}
+    ways |= {model: lambda own=own: own._step(batch, 1e-5) for model, own in trainers.items()}
+    rounds = [{name: seconds(way) for name, way in ways.items()} for _ in range(ROUNDS + 1)][1:]
+    plain = cost(specs["baseline"], 625, 4).clip_gmac
+    frames = batch.clips.shape[0] * batch.clips.shape[1]
+    lines = [
+        "## A training step",
+        "",
+        f"{batch.clips.shape[0]} clips of 4 frames, float32, the batch read already: forward pass, losses, backward "
+        f"pass, optimiser, DVDP. The bare trunk takes {statistics.median(each['bare'] for each in rounds):.1f} s.",
+        "",
+        "| model | s a step | frames a second | over the bare trunk | by GMAC |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for model in MODELS:
+        taken = statistics.median(each[model] for each in rounds)
+        ratio = statistics.median(each[model] / each["bare"] for each in rounds)
+        gmac = cost(specs[model], 625, 4).clip_gmac
+        lines.append(f"| {model} | {taken:.1f} | {frames / taken:.1f} | {ratio:.2f} | {gmac / plain:.2f} |")
+    return lines
+
+
+def embedding(index: Path, root: Path) -> list[str]:
+    spec = spec_of("baseline")
+    own = trainer_of(spec, index, root)
+    rows = embed.test_tracklets(read_tracklets(index), index).head(TESTED)
+    reader = FrameReader(root, spec.clips.height, spec.clips.width)
+    network = own.network.eval()
+    frames = int(rows["num_frames"].sum())
+    clip = torch.zeros(32, 4, 3, 256, 128, dtype=torch.uint8)
+
+    def bare() -> None:
+        with torch.inference_mode():
+            for _ in range(max(1, round(frames / 128))):
+                network(to_network(clip))
+
+    def ours() -> None:
+        embed.features(network, own.method, rows, reader, spec, spec.clips.test_clips, 0)
+
+    rounds = [(seconds(bare), seconds(ours)) for _ in range(ROUNDS + 1)][1:]
+    bare_pace = max(1, round(frames / 128)) * 128
+    ratio = statistics.median((frames / mine) / (bare_pace / plain) for plain, mine in rounds)
+    pace = statistics.median(frames / mine for _, mine in rounds)
+    return [
+        "",
+        "## Embedding",
+        "",
+        f"{len(rows)} tracklets, {frames:,} frames, read and decoded in the same process: {pace:.1f} frames a second, "
+        f"{ratio:.2f} of the network's own forward pass over full batches in memory.",
+    ]
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as thrown_away:
+        folder = Path(thrown_away)
+        root, listed, index = folder / "rendered", folder / "tracklets.csv.gz", folder / "annotated.csv.gz"
+        people = {"train_people": 12, "test_people": 12, "tracklets_per_person": 0.3}
+        render(World.from_mapping(configuration()["world"] | WORLD | people), root, 2)
+        verb("index", "--layout", "mars", "--root", root, "--out", listed)
+        verb("annotate", "--index", listed, "--attributes", root / "mars_attributes.csv", "--out", index)
+        lines = [*training(index, root), *embedding(index, root)]
+    write_page("processor.md", "The paper's scale on processors", "uv run python benchmarks/processor.py", lines)
+
+
+if __name__ == "__main__":
+    main()
