@@ -11,7 +11,10 @@ import tempfile
 from pathlib import Path
 
 import yaml
+from gpu import PEOPLE, configuration, specs
 from measure import HERE, write_page
+
+from vreid.cost import step_gmac
 
 sys.path.insert(0, str(HERE.parent / "tests" / "workflow"))
 
@@ -19,11 +22,11 @@ from conftest import Checkout, copied
 
 
 def rates() -> dict[str, float]:
-    """10⁹ multiply-adds a second of a training step, by model, as gpu.py measured them (multiply-adds of one pass)."""
-    steps = json.loads((HERE / "gpu.json").read_text())["steps"]
-    return {
-        step["model"]: step["gmac"] * step["clips"] / step["seconds"] for step in steps if step["recipe"] != "native"
-    }
+    """10⁹ multiply-adds a second of a training step, forwards and backwards, by model, as gpu.py measured them."""
+    measured = json.loads((HERE / "gpu.json").read_text())["steps"]
+    seconds = {step["model"]: step["seconds"] for step in measured if step["recipe"] != "native"}
+    known = [spec for spec in specs(configuration()) if spec.model in seconds]
+    return {spec.model: step_gmac(spec, PEOPLE) / seconds[spec.model] for spec in known}
 
 
 def main() -> None:
@@ -43,9 +46,9 @@ def main() -> None:
     slowest, fastest = min(speed, key=speed.get), max(speed, key=speed.get)
     lines = [
         f"`uv run snakemake --cores 1 plan --configfile config/paper.yaml --config throughput={typical:.0f}`, with the "
-        f"tracklets of MARS in place. The throughput is the median of the training steps in gpu.md ({measured['device']}, "
-        f"{measured['day']}), where models range from {speed[slowest]:,.0f} ({slowest}) to {speed[fastest]:,.0f} "
-        f"({fastest}); it leaves out waiting for frames, of which gpu.md says how much there was.",
+        "tracklets of MARS in place. The throughput is the median of the training steps in gpu.md "
+        f"({measured['device']}, {measured['day']}), where models range from {speed[slowest]:,.0f} ({slowest}) to "
+        f"{speed[fastest]:,.0f} ({fastest}). It leaves out waiting for frames, of which gpu.md says how much there is.",
         "",
         table,
     ]

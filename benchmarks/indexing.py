@@ -44,8 +44,8 @@ def main() -> None:
         }
         table = read_tracklets(annotated)
     lines = [
-        f"{len(table):,} tracklets, {table['num_frames'].sum():,} frames, {table['pose'].notna().sum():,} annotated; on "
-        f"one core, medians of {ROUNDS} runs of the whole command, imports included.",
+        f"{len(table):,} tracklets, {table['num_frames'].sum():,} frames, {table['pose'].notna().sum():,} annotated.",
+        f"On one core, medians of {ROUNDS} runs of the whole command, imports included.",
         "",
         "| verb | wall s | CPU s | peak MiB |",
         "|---|---:|---:|---:|",
