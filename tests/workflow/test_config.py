@@ -343,6 +343,18 @@ def test_imagenet_weights_are_those_of_torchvision():
     assert CONFIG["imagenet"] == {"from": weights.url, "sha256": re.search(r"-([0-9a-f]{8})\.pth", weights.url)[1]}
 
 
+def test_imagenet_weights_are_got_by_a_job_of_their_own_before_a_training(fresh, tmp_path):
+    (tmp_path / "weights.pth").write_bytes(b"weights")
+    resnet = {"budget": {"trunk": {"name": "resnet50", "width": 64, "weights": "imagenet"}}, "models": {"trunk": None}}
+    (fresh.root / "resnet.yaml").write_text(yaml.safe_dump(resnet | {"imagenet": str(tmp_path / "weights.pth")}))
+    fresh.overlay += " resnet.yaml"
+    said = fresh.snakemake("--dry-run", "--printshellcmds", "results/runs/synth-mars/baseline/seed0/weights.pt")
+    assert said.count("localrule imagenet:") == 1
+    assert "--trunk-weights results/fetched/resnet50-imagenet.pth" in said
+    fresh.snakemake("--cores", "1", "results/fetched/resnet50-imagenet.pth")
+    assert (fresh.root / "results/fetched/resnet50-imagenet.pth").read_bytes() == b"weights"
+
+
 def test_what_a_dataset_is_fetched_from_comes_into_place_and_is_indexed(fresh, tmp_path):
     """The frames of a Duke of two people, in an archive as such archives are."""
     held = zipfile.ZipFile(tmp_path / "DukeMTMC-VideoReID.zip", "w")
