@@ -3,12 +3,13 @@
 Every one of the 1.19 M frame names, the real split and annotations; the frames are some rendered ones, repeated under
 these names by person, so that no score of it says anything of MARS. Archives are made and served on this machine; then
 every step is the verb that the workflow calls. Writes full_scale.md beside this file, anew after each step. FOLDER, of
-which 30 GB are used, is left as it is (reading.py reads there); what is made there already is not made again.
+which 30 GB are used, is left as it is (reading.py reads there); archives that are there already are not made again.
 """
 
 import contextlib
 import gzip
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -33,6 +34,7 @@ sys.path.insert(0, str(HERE.parent / "tests"))
 import realdata
 
 PORT = 8765
+PAPER = yaml.safe_load((HERE.parent / "config/paper.yaml").read_text())
 CONFIG = yaml.safe_load((HERE.parent / "config/config.yaml").read_text())
 PEOPLE = {"train_people": 40, "test_people": 40, "tracklets_per_person": 0.3, "height": 256, "width": 128}
 WORLD = CONFIG["world"] | {"layout": "mars", "seed": 5} | PEOPLE
@@ -50,8 +52,10 @@ def make_archives(folder: Path) -> None:
     for path in sorted((folder / "rendered").glob("bbox_*/*/*.jpg")):
         drawn[path.parent.name].append(path.read_bytes())
     people = list(drawn.values())
+    shutil.rmtree(folder / "mars", ignore_errors=True)
     realdata.write_mars_info(folder / "mars")
-    served = folder / "served"
+    served = folder / "served.unfinished"
+    shutil.rmtree(served, ignore_errors=True)
     served.mkdir()
     for side in ("train", "test"):
         names = (folder / f"mars/info/{side}_name.txt").read_text().split()
@@ -65,6 +69,7 @@ def make_archives(folder: Path) -> None:
         for path in sorted((folder / "mars/info").iterdir()):
             archive.write(path, f"MARS-evaluation-master/info/{path.name}")
     (served / "mars_attributes.csv").write_bytes(gzip.decompress(realdata.MARS_ATTRIBUTES.read_bytes()))
+    served.rename(folder / "served")
 
 
 @contextlib.contextmanager
@@ -91,7 +96,10 @@ def steps(folder: Path, address: str) -> Iterator[tuple[str, list[object]]]:
     sources = json.dumps([f"{address}/{name}" for name in names])
     place = ["--layout", "mars", "--root", root]
     index, annotated = folder / "tracklets.csv.gz", folder / "annotated.csv.gz"
-    yield "fetch", ["fetch", *place, "--attributes", attributes, "--sources", sources, "--out", folder / "fetched.json"]
+    origin = folder / "origin.json"
+    origin.write_text(json.dumps(PAPER["datasets"]["mars"]["origin"]))
+    wanted = ["--attributes", attributes, "--sources", sources, "--origin", origin]
+    yield "fetch", ["fetch", *place, *wanted, "--out", folder / "fetched.json"]
     yield "index, every frame looked for", ["index", *place, "--out", index]
     yield "index, names trusted", ["index", *place, "--names-only", "--out", index]
     yield "annotate", ["annotate", "--index", index, "--attributes", attributes, "--out", annotated]
@@ -140,8 +148,10 @@ def page(folder: Path, taken: dict[str, Used]) -> list[str]:
 def main() -> None:
     folder = Path(sys.argv[1]).resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    if not (folder / "served/mars_attributes.csv").exists():
+    if not (folder / "served").exists():
         make_archives(folder)
+    for made in ("dataset", "packs", "run"):
+        shutil.rmtree(folder / made, ignore_errors=True)
     taken: dict[str, Used] = {}
     with server(folder / "served") as address:
         for name, words in steps(folder, address):

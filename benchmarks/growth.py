@@ -51,16 +51,21 @@ def row(name: str, unit: str, sizes: Sequence[float], costs: Sequence[float]) ->
 
 
 def shortened(whole: Path, root: Path, share: float) -> None:
-    """A part of MARS's lists: the first tracks of each side, and the queries among them."""
+    """A part of MARS's lists: every so-manieth track of each side, and the queries among them."""
     (root / "info").mkdir(parents=True)
     for side in ("train", "test"):
-        tracks = loadmat(whole / f"info/tracks_{side}_info.mat")[f"track_{side}_info"]
-        kept = tracks[: math.ceil(share * len(tracks))]
-        savemat(root / f"info/tracks_{side}_info.mat", {f"track_{side}_info": kept})
-        names = (whole / f"info/{side}_name.txt").read_text().splitlines()[: kept[:, 1].max()]
-        (root / f"info/{side}_name.txt").write_text("\n".join(names) + "\n")
-    queries = loadmat(whole / "info/query_IDX.mat")["query_IDX"].ravel()
-    savemat(root / "info/query_IDX.mat", {"query_IDX": queries[queries <= len(kept)][None]})
+        tracks = loadmat(whole / f"info/tracks_{side}_info.mat")[f"track_{side}_info"].astype(int)
+        names = (whole / f"info/{side}_name.txt").read_text().splitlines()
+        kept = np.arange(0, len(tracks), round(1 / share))
+        lengths = tracks[kept, 1] - tracks[kept, 0] + 1
+        last = lengths.cumsum()
+        renumbered = np.column_stack([last - lengths + 1, last, tracks[kept, 2:]])
+        savemat(root / f"info/tracks_{side}_info.mat", {f"track_{side}_info": renumbered})
+        lines = [name for first, end, *_ in tracks[kept] for name in names[first - 1 : end]]
+        (root / f"info/{side}_name.txt").write_text("\n".join(lines) + "\n")
+    queries = loadmat(whole / "info/query_IDX.mat")["query_IDX"].ravel().astype(int)
+    place = {track + 1: number for number, track in enumerate(kept, start=1)}  # of the test side
+    savemat(root / "info/query_IDX.mat", {"query_IDX": np.array([[place[q] for q in queries if q in place]])})
 
 
 def of_frames(folder: Path) -> list[str]:

@@ -78,7 +78,6 @@ def embedding(index: Path, root: Path) -> list[str]:
     spec = spec_of("baseline")
     own = trainer_of(spec, index, root)
     rows = embed.test_tracklets(read_tracklets(index), index).head(TESTED)
-    reader = FrameReader(root, spec.clips.height, spec.clips.width)
     network = own.network.eval()
     frames = int(rows["num_frames"].sum())
     clip = torch.zeros(32, 4, 3, 256, 128, dtype=torch.uint8)
@@ -89,6 +88,7 @@ def embedding(index: Path, root: Path) -> list[str]:
                 network(to_network(clip))
 
     def ours() -> None:
+        reader = FrameReader(root, spec.clips.height, spec.clips.width)  # a new one, which keeps no frames yet
         embed.features(network, own.method, rows, reader, spec, spec.clips.test_clips, 0)
 
     rounds = [(seconds(bare), seconds(ours)) for _ in range(ROUNDS + 1)][1:]

@@ -2,8 +2,15 @@
 
 import hashlib
 import json
+import shutil
+import subprocess
+import sys
 import zipfile
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -63,7 +70,7 @@ def assert_whole(root: Path, names=WHOLE) -> None:
     found = {
         path.relative_to(root).as_posix() for pattern in ("*", "*/*", "*/*/*", "*/*/*/*") for path in root.glob(pattern)
     }
-    assert {name for name in found if (root / name).is_file()} == set(names)
+    assert {name for name in found if (root / name).is_file()} - {"fetched.json"} == set(names)
     assert all((root / name).read_bytes() == content_of(name) for name in names)
 
 
@@ -85,10 +92,15 @@ def test_archives_as_people_have_them(train, place, tmp_path):
     assert_whole(root)
     assert {path: path.read_bytes() for path in sources} == before
     assert not (root / ".fetching").exists()
-    record = json.loads((tmp_path / "record.json").read_text())["parts"]
-    assert record["bbox_train"]["from"] == str(sources[0])
-    assert record["bbox_train"]["archive_sha256"] == hashlib.sha256(before[sources[0]]).hexdigest()
-    assert record["mars_attributes.csv"]["sha256"] == hashlib.sha256(ANNOTATIONS).hexdigest()
+    noted = json.loads((root / "fetched.json").read_text())
+    assert {name: part["from"] for name, part in noted.items() if "/" not in name} == {
+        "bbox_train": str(sources[0]),
+        "bbox_test": str(sources[1]),
+        "mars_attributes.csv": str(sources[3]),
+    }
+    record = json.loads((tmp_path / "record.json").read_text())
+    assert record["mars_attributes.csv"] == hashlib.sha256(ANNOTATIONS).hexdigest()
+    assert set(record) == {*INFOS, "mars_attributes.csv"}
 
 
 def test_a_folder_is_linked_and_not_touched(place, tmp_path):
@@ -117,9 +129,64 @@ def test_duke_comes_in_one_archive(place, tmp_path):
 def test_what_is_in_place_is_left_and_needs_no_source(place, tmp_path):
     root = grown(tmp_path / "mars", *WHOLE)
     (root / "bbox_test" / "mine").write_text("")
+    before = sorted(root.rglob("*"))
     place(tmp_path / "no-such.zip")
-    assert (root / "bbox_test" / "mine").exists()
-    assert set(json.loads((tmp_path / "record.json").read_text())["parts"].values()) == {"was there"}
+    assert sorted(root.rglob("*")) == before
+
+
+def test_the_record_is_the_same_however_the_data_came(place, tmp_path):
+    held = grown(tmp_path / "held", *WHOLE)
+    place(held)
+    before = (tmp_path / "record.json").read_bytes()
+    shutil.rmtree(tmp_path / "mars")
+    place(zipped(tmp_path / "held.zip", *WHOLE))
+    assert (tmp_path / "record.json").read_bytes() == before
+
+
+def test_the_root_may_be_a_link(place, tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "mars").symlink_to(tmp_path / "disk")
+    assert_whole(place(zipped(tmp_path / "held.zip", *WHOLE)))
+    assert (tmp_path / "disk" / "bbox_train").is_dir()
+
+
+def test_a_folder_without_people_is_not_the_part(place, tmp_path):
+    """As the query folder of an image dataset is called like that of a video dataset."""
+    held = zipped(tmp_path / "images.zip", "bbox_train/0001_c1_f1.jpg", f"more/bbox_train/{TRAIN}", *WHOLE[1:])
+    assert_whole(place(held))
+
+
+def test_a_part_that_another_process_fetches_is_left_to_it(place, tmp_path):
+    code = "import sys, time; from vreid.termination import only_writer; from pathlib import Path\n"
+    code += "with only_writer(Path(sys.argv[1])): print(flush=True); time.sleep(60)"
+    command = [sys.executable, "-c", code, str(tmp_path / "mars/.fetching")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as other:
+        other.stdout.readline()
+        try:
+            with pytest.raises(InputError, match="is writing here; wait until it is done"):
+                place(grown(tmp_path / "held", *WHOLE))
+        finally:
+            other.kill()
+    assert not (tmp_path / "mars/bbox_train").exists()
+
+
+@pytest.mark.parametrize("moment", [1, 3])
+def test_a_fetch_that_was_killed_while_unpacking_is_done_again(moment, place, tmp_path, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    def dying(*_, calls=[0]):  # noqa: B006
+        calls[0] += 1
+        if calls[0] == moment:
+            raise Killed
+
+    held = zipped(tmp_path / "held.zip", *WHOLE)
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr("vreid.fetch.archive._checked", lambda name, _: (dying(), name)[1])
+        patch.setattr("shutil.rmtree", lambda *_, **__: None)  # who is killed clears nothing up
+        place(held)
+    assert not (tmp_path / "mars/bbox_test").exists()
+    assert_whole(place(held))
 
 
 def test_an_empty_folder_is_not_in_place(place, tmp_path):
@@ -132,6 +199,7 @@ def test_all_that_is_missing_is_said_with_where_it_was(place, tmp_path):
     with pytest.raises(InputError) as error:
         place(archive)
     said = str(error.value)
+    assert f"looked in {archive}" in said
     assert f"{tmp_path}/mars/bbox_train, which came from bbox_train.zip of the authors' page" in said
     assert f"{tmp_path}/mars/mars_attributes.csv, which came from the annotations" in said
     assert "bbox_test" not in said and "academic use only" in said
@@ -151,8 +219,9 @@ def test_all_that_is_missing_is_said_with_where_it_was(place, tmp_path):
 def test_a_bad_archive_leaves_nothing_and_spoils_nothing(spoil, said, place, tmp_path):
     path = zipped(tmp_path / "held" / "train.zip", f"bbox_train/{TRAIN}")
     spoil(path)
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=said) as error:
         place(path)
+    assert "these parts are missing" in str(error.value)  # and where they came from once
     left = [path for path in (tmp_path / "mars").rglob("*") if path.name != ".fetching"]
     assert not left and not (tmp_path / "escape").exists()
 
@@ -176,19 +245,67 @@ def test_an_archive_can_have_a_digest(tmp_path):
     assert_whole(root)
 
 
-def test_a_download_is_unpacked_and_thrown_away(place, tmp_path, monkeypatch):
-    held = zipped(tmp_path / "held" / "all.zip", *WHOLE)
-    monkeypatch.setattr("vreid.fetch.place.download", lambda _, path, *more: path.write_bytes(held.read_bytes()))
-    root = place("https://host/all.zip")
+def test_a_file_in_place_that_is_not_the_published_one_is_refused(place, tmp_path):
+    root = grown(tmp_path / "mars", *WHOLE)
+    (root / "mars_attributes.csv").write_bytes(ANNOTATIONS + b"2,1\n")
+    with pytest.raises(InputError, match=r"mars_attributes\.csv: its SHA-256 is"):
+        place()
+
+
+@pytest.fixture
+def address(tmp_path) -> Iterator[str]:
+    """Of a server of the folder `served`."""
+    (tmp_path / "served").mkdir()
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "served"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_downloads_are_unpacked_and_thrown_away(address, place, tmp_path):
+    """Two of them are called alike, as those of some archives of data are."""
+    zipped(tmp_path / "served/train/content", f"bbox_train/{TRAIN}")
+    zipped(tmp_path / "served/test/content", f"bbox_test/{TEST}", *INFOS)
+    (tmp_path / "served/mars_attributes.csv").write_bytes(ANNOTATIONS)
+    root = place(*(f"{address}/{name}" for name in ("train/content", "test/content", "mars_attributes.csv")))
     assert_whole(root)
     assert not (root / ".fetching").exists()
 
 
-def test_a_bad_download_is_not_found_by_the_next_call(place, tmp_path, monkeypatch):
-    monkeypatch.setattr("vreid.fetch.place.download", lambda _, path, *more: path.write_bytes(b"torn"))
-    with pytest.raises(InputError, match="neither a whole zip"):
-        place("https://host/all.zip")
-    assert not (tmp_path / "mars/.fetching/all.zip").exists()
+def test_a_dead_link_says_what_is_missing_and_keeps_no_other_source_from_being_asked(address, place, tmp_path):
+    zipped(tmp_path / "served/rest.zip", *WHOLE[1:])
+    with pytest.raises(InputError) as error:
+        place(f"{address}/bbox_train.zip", f"{address}/rest.zip")
+    said = str(error.value)
+    assert "no such file any more (status 404)" in said
+    assert "mars/bbox_train, which came from bbox_train.zip of the authors' page" in said and "academic use" in said
+    assert (tmp_path / "mars/bbox_test" / TEST).exists()
+    zipped(tmp_path / "served/bbox_train.zip", TRAIN)
+    assert_whole(place(f"{address}/bbox_train.zip"))
+
+
+@pytest.mark.parametrize("wrong", [b"torn", b"<html>log in</html>"])
+@pytest.mark.parametrize("name", ["all.zip", "mars_attributes.csv"])
+def test_a_bad_download_is_not_found_by_the_next_call(wrong, name, address, place, tmp_path):
+    served = tmp_path / "served" / name
+    served.write_bytes(wrong)
+    grown(tmp_path / "mars", *WHOLE[:-1])
+    with pytest.raises(InputError, match=name):
+        place(f"{address}/{name}")
+    served.write_bytes(ANNOTATIONS) if name.endswith("csv") else zipped(served, *WHOLE)
+    assert_whole(place(f"{address}/{name}"))
+
+
+def test_a_digest_that_is_corrected_fetches_anew(address, tmp_path):
+    served = zipped(tmp_path / "served/all.zip", *WHOLE)
+    root, entry = tmp_path / "mars", {"from": f"{address}/all.zip", "sha256": "0" * 8}
+    arguments = ("mars", root, root / "mars_attributes.csv")
+    with pytest.raises(InputError, match="SHA-256"):
+        fetch(*arguments, [entry], {}, tmp_path / "record.json")
+    entry["sha256"] = hashlib.sha256(served.read_bytes()).hexdigest()
+    fetch(*arguments, [entry], {}, tmp_path / "record.json")
+    assert_whole(root)
 
 
 def test_the_verb(tmp_path, capsys):

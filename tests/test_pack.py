@@ -136,8 +136,21 @@ def test_keys_do_not_depend_on_the_process():
     assert int(other) == int(key_of("bbox_train/0001/a.jpg"))
 
 
-def test_a_million_frames_take_24_bytes_each_of_the_index():
-    assert sum(np.dtype(kind).itemsize for kind in INDEX.values()) == 24
+@pytest.mark.parametrize("size", range(100, 108))
+def test_the_index_is_aligned_so_that_a_search_copies_nothing(size, dataset):
+    path = dataset / all_names("train")[0]
+    path.write_bytes(path.read_bytes() + bytes(size))
+    found = Pack(packed(dataset))
+    assert all(getattr(found, name).flags.aligned for name in INDEX)
+    assert found.read(found.find(all_names("train")[0])).tobytes() == path.read_bytes()
+
+
+def test_what_a_killed_call_left_is_no_pack_and_goes_with_the_next_call(dataset):
+    folder = packed(dataset).parent
+    (folder / ".4711.train.pack").write_bytes(b"half")
+    assert FrameReader(folder, 32, 16)(all_names("train")).shape == (3, 3, 32, 16)
+    packed(dataset)
+    assert [path.name for path in folder.iterdir()] == ["train.pack"]
 
 
 def test_the_verb(dataset, capsys):

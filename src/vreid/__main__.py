@@ -31,8 +31,10 @@ def fetch(a: argparse.Namespace) -> None:
 def obtain(a: argparse.Namespace) -> None:
     """Get one file from an address or a path; a download goes on where it broke off."""
     from vreid.fetch.download import obtain as run
+    from vreid.fetch.place import Source
 
-    run(a.source, a.out, a.sha256)
+    source = Source.from_entry(a.source)
+    run(source.where, a.out, source.sha256)
 
 
 def index(a: argparse.Namespace) -> None:
@@ -325,6 +327,11 @@ def data(text: str) -> Any:
         raise argparse.ArgumentTypeError(f"neither JSON nor a JSON file ({error}): {text[:60]!r}") from None
 
 
+def source(text: str) -> Any:
+    """An address or a path as it is; JSON, or the path of a JSON file, as what it says."""
+    return data(text) if text.startswith("{") or text.endswith(".json") else text
+
+
 Option = tuple[str, dict[str, Any]]
 OUT: Option = ("--out", {"type": Path, "required": True, "help": "what is written"})
 STEM: Option = ("--out", {"type": Path, "required": True, "help": "what is written, without suffix"})
@@ -363,8 +370,7 @@ VERBS: dict[Callable[[argparse.Namespace], None], list[Option]] = {
         OUT,
     ],
     obtain: [
-        ("--source", {"required": True, "help": "address or path"}),
-        ("--sha256", {"default": "", "help": "its digest, or how that begins"}),
+        ("--source", {"type": source, "required": True, "help": "address or path; JSON with `from` and `sha256`"}),
         OUT,
     ],
     index: [

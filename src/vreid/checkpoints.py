@@ -7,6 +7,7 @@ and the one before it is used. Two are kept.
 import hashlib
 import io
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +40,16 @@ def load_newest(folder: Path) -> dict[str, Any] | None:
 def resume(folder: Path, identity: str) -> dict[str, Any] | None:
     """The newest state if its `identity` is the same; otherwise all checkpoints are removed, and there is None."""
     found = load_newest(folder)
-    if found is None or found["identity"] != identity:
-        shutil.rmtree(folder, ignore_errors=True)
-        return None
-    return found
+    if found is not None and found["identity"] == identity:
+        return found
+    if found is not None:
+        print(
+            f"{folder}: the checkpoints are of other settings, data, code, precision or kind of device, and nothing "
+            "can go on from them; starting anew",
+            file=sys.stderr,
+        )
+    shutil.rmtree(folder, ignore_errors=True)
+    return None
 
 
 def _newest_first(folder: Path) -> list[Path]:

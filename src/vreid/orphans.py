@@ -18,6 +18,10 @@ from vreid.errors import InputError
 
 QUEUE_FORMAT = "%i|%T|%Z|%k"  # job id, state, work dir (which may hold what it likes), comment
 LINE = re.compile(r"(?P<number>[^|]+)\|(?P<state>[^|]*)\|(?P<folder>.*)\|(?P<comment>[^|]*)")
+ENDED = (
+    "If some ended by themselves after their Snakemake was killed, it does not know\n"
+    "what made their results (`missing provenance`): unlock, and call it once with --touch, before anything is changed."
+)
 COMMENT = re.compile(r"rule_(?P<rule>.+?)(?:_wildcards_(?P<wildcards>.*))?")
 
 
@@ -38,7 +42,7 @@ def orphans(cancel: bool, folder: Path = Path(), patience: float = 120.0, pause:
     """
     found = jobs_of(folder)
     if not found:
-        print(f"No job of {folder.resolve()} is in SLURM's queue.")
+        print(f"No job of {folder.resolve()} is in SLURM's queue.\n{ENDED}")
         return 0
     print(tabulate(found, headers=["job", "state", "rule", "wildcards"], disable_numparse=True))
     if not cancel:
@@ -47,7 +51,7 @@ def orphans(cancel: bool, folder: Path = Path(), patience: float = 120.0, pause:
             "leave them. If it was killed, cancel them, unlock the folder and run again:\n"
             "    uv run python -m vreid orphans --cancel\n"
             "    uv run snakemake --unlock\n"
-            "and then what was run, with --rerun-incomplete."
+            f"and then what was run, with --rerun-incomplete.\n\n{ENDED}"
         )
         return 1
     said = ask("scancel", *(job.number for job in found)).stderr.strip()

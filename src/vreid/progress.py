@@ -5,8 +5,9 @@ import time
 
 
 class Progress:
-    """Call `step()` as work is done; it prints `label: done/total, note, time left` at most every `every` seconds.
+    """Call `step()` as work is done; it prints `label: done/total, note, time left`, and once at the end.
 
+    At most every `every` seconds, and every hundredth of the time spent, so that the log of days can still be read.
     `done` is where the work starts (a resumed training), so that the estimate counts only what is done now.
     """
 
@@ -15,9 +16,10 @@ class Progress:
         self.started_at, self.started_with, self.printed_at = time.monotonic(), done, 0.0
 
     def step(self, count: int = 1, note: str = "") -> None:
+        ends = self.done < self.total <= self.done + count
         self.done += count
         now = time.monotonic()
-        if now - self.printed_at < self.every and self.done < self.total:
+        if now - self.printed_at < max(self.every, (now - self.started_at) / 100) and not ends:
             return
         self.printed_at = now
         pace = (now - self.started_at) / max(1, self.done - self.started_with)

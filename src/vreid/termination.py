@@ -1,4 +1,4 @@
-"""What a training does when its process is told to end (SIGTERM), and how it keeps its run to itself.
+"""What a training does when its process is told to end (SIGTERM), and how a job keeps what it writes to itself.
 
 A cluster tells a job to end some seconds before it kills it: at its time limit, when it is preempted or cancelled.
 """
@@ -6,6 +6,7 @@ A cluster tells a job to end some seconds before it kills it: at its time limit,
 import contextlib
 import fcntl
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -87,14 +88,16 @@ class Saving(Termination):
 
 
 @contextlib.contextmanager
-def only_writer(folder: Path) -> Iterator[None]:
+def only_writer(folder: Path, lock: Path | None = None) -> Iterator[None]:
     """Keep `folder` to this process, on all machines that share the file system; the lock ends with the process.
+
+    The `lock` is a file within it, or where it is said to be.
 
     Raises InputError, which names the holder, where another process has it. Where the file system knows no locks, it
     is said, and nothing is kept.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    path, taken = folder / ".writer", False
+    path, taken = lock or folder / ".writer", False
+    path.parent.mkdir(parents=True, exist_ok=True)
     while not taken:
         with open(path, "a+") as file:
             if taken := _locked(file, folder):  # else it is that of one that has ended meanwhile
@@ -104,6 +107,21 @@ def only_writer(folder: Path) -> Iterator[None]:
                     path.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def folder_written_whole(folder: Path) -> Iterator[Path]:
+    """Yield a folder beside `folder` to write to, as its only writer; if all goes well it takes that one's place."""
+    aside = folder.with_name(f".{folder.name}.unfinished")
+    with only_writer(folder, folder.with_name(f".{folder.name}.writer")):
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir()
+        try:
+            yield aside
+            shutil.rmtree(folder, ignore_errors=True)
+            aside.rename(folder)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+
+
 def _locked(file: TextIO, folder: Path) -> bool:
     """Whether the lock is ours; False if its file is no longer the folder's."""
     try:
@@ -111,7 +129,7 @@ def _locked(file: TextIO, folder: Path) -> bool:
     except (BlockingIOError, PermissionError):
         file.seek(0)
         holder = file.read().strip() or "another process"
-        raise InputError(f"{folder}: {holder} is writing this run; wait until it is done, or end it first") from None
+        raise InputError(f"{folder}: {holder} is writing here; wait until it is done, or end it first") from None
     except OSError as error:
         print(f"{folder}: cannot be locked ({error.strerror}); start no second job on it", file=sys.stderr)
         return True

@@ -1,4 +1,4 @@
-"""A SLURM of its own on this machine, on loopback: munge, a controller, and nodes whose GPUs are only device files."""
+"""A SLURM of its own on this machine, on loopback: munge, a controller, and nodes, whose GPUs are only device files."""
 
 import contextlib
 import os
@@ -16,7 +16,7 @@ PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "sru
 GPUS = 2  # of a node
 PARTITIONS = {
     "gpu": ("n1", "n2"),
-    "cpu": ("n1", "n2"),
+    "cpu": ("n6",),  # which has none
     "frail": ("n3", "n4"),  # of which a test kills one
     "idle-time": ("n5",),  # for who may be preempted …
     "urgent": ("n5",),  # … by these
@@ -32,6 +32,15 @@ def missing() -> str:
 
 
 PATH = os.pathsep.join([os.environ["PATH"], "/usr/sbin", "/sbin"])
+
+
+class Ended(NamedTuple):
+    """A job that has ended, as SLURM wrote it down."""
+
+    folder: str  # that it worked in
+    partition: str
+    minutes: str  # its time limit
+    state: str
 
 
 class Allocation(NamedTuple):
@@ -126,6 +135,14 @@ class Slurm:
                     found.append(began.pop((job, step, gpu))._replace(ended=float(moment)))
         return [*found, *began.values()]
 
+    def ended(self) -> list[Ended]:
+        path = self.folder / "log" / "ended"
+        found = []
+        for line in path.read_text().splitlines() if path.exists() else ():
+            said = dict(word.split("=", 1) for word in line.split() if "=" in word)
+            found.append(Ended(said["WorkDir"], said["Partition"], said["TimeLimit"], said["JobState"]))
+        return found
+
     def kill_node(self, node: str) -> None:
         """What a power cut leaves of a node: nothing. Parents die before their children, who could tell tales."""
         jobs = set(self.ask("squeue", "-h", "-w", node, "-o", "%i").split())
@@ -151,7 +168,7 @@ class Slurm:
         host = socket.gethostname().split(".")[0]
         lines = [
             f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=64 RealMemory=256000"
-            f" Gres=gpu:{GPUS}"
+            + f" Gres=gpu:{GPUS}" * (node not in PARTITIONS["cpu"])
             for node, port in zip(self.nodes, ports, strict=True)
         ]
         for name, nodes in PARTITIONS.items():
@@ -186,16 +203,20 @@ class Slurm:
             "SlurmdParameters": "config_overrides",  # 64 CPUs on a machine of two
             "SlurmdTimeout": 10,
             "SlurmctldTimeout": 30,
-            "KillWait": 10,
+            "KillWait": 30,
             "MinJobAge": 600,
             "SchedulerParameters": "sched_interval=2,bf_interval=5,batch_sched_delay=1,sched_min_interval=100000",
             "JobAcctGatherType": "jobacct_gather/none",
             "AccountingStorageType": "accounting_storage/none",
             "GresTypes": "gpu",
+            "JobCompType": "jobcomp/filetxt",
+            "JobCompLoc": folder / "log" / "ended",
         }
         lines = [*(f"{name}={value}" for name, value in values.items()), *lines]
         (folder / "slurm.conf").write_text("\n".join(lines) + "\n")
-        (folder / "gres.conf").write_text(f"AutoDetect=off\nName=gpu File={devices}/[0-{GPUS - 1}]\n")
+        with_gpus = ",".join(node for node in self.nodes if node not in PARTITIONS["cpu"])
+        gres = f"AutoDetect=off\nNodeName={with_gpus} Name=gpu File={devices}/[0-{GPUS - 1}]\n"
+        (folder / "gres.conf").write_text(gres)
         (folder / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\n")
         # The jobs of Snakemake's plugin forget where slurm.conf is.
         self._script("srun", f'SLURM_CONF={self.env["SLURM_CONF"]} exec {shutil.which("srun", path=PATH)} "$@"')

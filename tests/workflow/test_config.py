@@ -389,14 +389,21 @@ def test_what_a_dataset_is_fetched_from_comes_into_place_and_is_indexed(fresh, t
         return set(re.findall(r"^(?:local)?rule (\w+):$", fresh.snakemake("--dry-run", target), re.M))
 
     assert jobs() == set()
-    Path(held.filename).unlink()  # what has come is not looked for again
+    overlay["datasets"]["put"]["fetch"] = ["https://host/now-elsewhere.zip"]
+    overlay["datasets"]["put"]["origin"] = {"terms": "Other words."}
+    (fresh.root / "fetched.yaml").write_text(yaml.safe_dump(overlay))
+    Path(held.filename).rename(tmp_path / "kept.zip")  # what has come is not looked for again
     assert jobs() == set()
+    shutil.rmtree(fresh.root / "data/put/query")
+    record, said = "results/fetched/put.json", fresh.snakemake("--dry-run", target, succeeds=False)
+    assert "put/query" in said and f"To fetch them again: snakemake --force {record}" in said
+    overlay["datasets"]["put"]["fetch"] = [str(tmp_path / "kept.zip")]
+    (fresh.root / "fetched.yaml").write_text(yaml.safe_dump(overlay))
+    fresh.snakemake("--cores", "1", "--force", record)
+    assert (fresh.root / "data/put/query").is_dir() and jobs() == set()
     own = fresh.root / "data/put/duke_attributes.csv"
     own.write_text(own.read_text().replace("2,2,4,0", "2,2,4,1"))
     assert jobs() == {"annotate"}
-    shutil.rmtree(fresh.root / "data/put/query")
-    said = fresh.snakemake("--dry-run", target, succeeds=False)
-    assert "put/query" in said and "to fetch them again, delete results/fetched/put.json" in said
 
 
 def test_with_mars_in_place_the_paper_is_planned_on_mars_alone(paper):
@@ -408,9 +415,16 @@ def test_with_mars_in_place_the_paper_is_planned_on_mars_alone(paper):
         "query_IDX.mat",
     ]
     for part in ("bbox_train/", "bbox_test/", *(f"info/{name}" for name in parts), "mars_attributes.csv"):
-        path = paper.root / "data/mars" / part
+        path, published = paper.root / "data/mars" / part, REPOSITORY / "tests/data/mars" / part
         path.parent.mkdir(parents=True, exist_ok=True)
-        (path / "0001").mkdir(parents=True) if part.endswith("/") else path.write_text("not looked into here")
+        if part.endswith("/"):
+            (path / "0001").mkdir(parents=True)
+        else:
+            path.write_bytes(published.read_bytes() if published.exists() else b"not looked into here")
+    said = paper.snakemake("--dry-run", succeeds=False)
+    assert holds_once(said.splitlines(), "data/mars/mars_attributes.csv: not the published file, by its SHA-256")
+    with gzip.open(REPOSITORY / "tests/data/mars_attributes.csv.gz") as published:
+        (paper.root / "data/mars/mars_attributes.csv").write_bytes(published.read())
     jobs = paper.plan()
     config = configuration(PAPER)
     trainings = set()

@@ -10,7 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -23,7 +23,6 @@ from slurm import Slurm, missing
 RUN = "results/runs/synth-mars/baseline/seed1"
 WEIGHTS = f"{RUN}/weights.pt"
 LOG = "logs/train/synth-mars/baseline/seed1.log"
-REFUSED = "is writing this run"
 PROFILE = ["--workflow-profile", "workflow/profiles/slurm"]
 QUICK = ["--slurm-init-seconds-before-status-checks", "2", "--latency-wait", "5"]
 UNLIKE_A_SHELL = (
@@ -64,7 +63,7 @@ class Site(Checkout):
 
     def job_in_training(self) -> str:
         """Wait until the one job of this checkout has taken a step; its id."""
-        self.slurm.wait(lambda: self.steps_said() >= 1, 180)
+        self.slurm.wait(lambda: self.steps_said() >= 1, 240)
         (job,) = self.slurm.jobs(self.root)
         return job
 
@@ -85,40 +84,56 @@ def assert_same_weights(path: Path, other: Path) -> None:
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
+def ended(process: subprocess.Popen, seconds: float = 420) -> tuple[int, str]:
+    """The exit status of a Snakemake, and what it said; it does not outlive a test that has waited long enough."""
+    try:
+        said, _ = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
+    return process.returncode, said
+
+
 def to_partition(name: str) -> list[str]:
     return ["--set-resources", f"train:slurm_partition={name}"]
 
 
 def a_job_that_fails_once_is_tried_again(site: Site, finished: Checkout) -> None:
     site.env["FAIL_ONCE"] = str(site.root / "failed")
-    said = site.submit(WEIGHTS, "--retries", "1")
+    site.submit(WEIGHTS)
     assert (site.root / "failed").exists()
-    assert "made to fail" in said and LOG in said
     assert_same_weights(site.root / WEIGHTS, finished.root / WEIGHTS)
     assert "Nothing to be done" in site.snakemake("--dry-run", WEIGHTS)
+    minutes = sorted(int(job.minutes) for job in site.slurm.ended() if job.folder == str(site.root))
+    assert minutes == [720, 1440]
+
+
+def a_job_that_keeps_failing_says_why_at_the_end_and_others_go_on(site: Site, finished: Checkout) -> None:
+    other = WEIGHTS.replace("baseline", "aitl")
+    (site.root / other).unlink()
+    site.env["FAIL"] = "train baseline"
+    said = site.submit(WEIGHTS, other, "--retries", "0", succeeds=False)
+    assert (site.root / other).exists() and not (site.root / WEIGHTS).exists()
+    last = "\n".join(said.splitlines()[-40:])
+    assert f"{LOG} ends:" in last and "error: made to fail" in last
 
 
 def a_cancelled_job_has_saved_and_goes_on(site: Site, finished: Checkout) -> None:
     site.env["SAVE_ONLY_WHEN_TOLD"] = "yes"
-    process = site.start(WEIGHTS, "--retries", "0")
+    process = site.start(WEIGHTS, "--retries", "1")
     site.slurm.ask("scancel", site.job_in_training())
-    said, _ = process.communicate(timeout=300)
-    assert process.returncode == 1, said
-    assert list((site.root / RUN / "resume").glob("step-*.pt")), said
-    site.env["PAUSE"] = "0"
-    site.submit(WEIGHTS)
+    status, said = ended(process)
+    assert status == 0, said
     site.assert_as_if_nothing_had_happened(finished)
 
 
 def a_job_at_its_time_limit_has_saved_and_goes_on(site: Site, finished: Checkout) -> None:
     site.env["SAVE_ONLY_WHEN_TOLD"] = "yes"
-    site.env["PAUSE"] = "8"
-    process = site.start(WEIGHTS, "--retries", "1")
-    job = site.job_in_training()
-    time.sleep(61)  # SLURM counts in minutes
-    site.slurm.ask("scontrol", "update", f"JobId={job}", "TimeLimit=1")
-    said, _ = process.communicate(timeout=420)
-    assert process.returncode == 0 and "Trying to restart job" in said, said
+    site.env["PAUSE"] = "12"  # of 12 steps
+    process = site.start(WEIGHTS, "--retries", "1", "--set-resources", "train:runtime=1+5*(attempt-1)")
+    status, said = ended(process)
+    assert status == 0 and "Trying to restart job" in said, said
+    assert {job.state for job in site.slurm.ended() if job.folder == str(site.root)} == {"TIMEOUT", "COMPLETED"}
     site.assert_as_if_nothing_had_happened(finished)
 
 
@@ -129,8 +144,8 @@ def a_job_whose_node_dies_goes_on_on_another(site: Site, finished: Checkout) -> 
     site.slurm.wait(lambda: list((site.root / RUN / "resume").glob("step-*.pt")), 120)
     node = site.slurm.ask("squeue", "-h", "-j", job, "-o", "%N").strip()
     site.slurm.kill_node(node)
-    said, _ = process.communicate(timeout=420)
-    assert process.returncode == 0, said
+    status, said = ended(process)
+    assert status == 0, said
     site.assert_as_if_nothing_had_happened(finished)
 
 
@@ -140,8 +155,8 @@ def a_preempted_job_has_saved_and_goes_on(site: Site, finished: Checkout) -> Non
     job = site.job_in_training()
     site.slurm.ask("sbatch", "-p", "urgent", "--exclusive", "-o", "/dev/null", "--wrap", "sleep 1")
     site.slurm.wait(lambda: site.slurm.jobs(site.root).get(job) != "RUNNING", 60)
-    said, _ = process.communicate(timeout=420)
-    assert process.returncode == 0, said
+    status, said = ended(process)
+    assert status == 0, said
     site.assert_as_if_nothing_had_happened(finished)
 
 
@@ -149,8 +164,8 @@ def an_interrupted_snakemake_cancels_its_jobs_which_go_on_later(site: Site, fini
     process = site.start(WEIGHTS)
     site.job_in_training()
     process.send_signal(signal.SIGINT)
-    said, _ = process.communicate(timeout=300)
-    assert process.returncode == 1, said
+    status, said = ended(process)
+    assert status == 1, said
     site.slurm.wait(lambda: not site.slurm.jobs(site.root), 60)
     site.env["PAUSE"] = "0"
     site.submit(WEIGHTS)
@@ -164,7 +179,7 @@ def the_jobs_of_a_killed_snakemake_are_found_and_cancelled(site: Site, finished:
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     site.snakemake("--unlock")
-    assert REFUSED in site.submit(WEIGHTS, "--retries", "0", succeeds=False)
+    assert f"SLURM job {job} is writing here" in site.submit(WEIGHTS, "--retries", "0", succeeds=False)
     assert site.slurm.jobs(site.root) == {job: "RUNNING"}
     listed = site.verb("orphans")
     assert listed.returncode == 1 and job in listed.stdout
@@ -175,6 +190,21 @@ def the_jobs_of_a_killed_snakemake_are_found_and_cancelled(site: Site, finished:
     site.assert_as_if_nothing_had_happened(finished)
 
 
+def a_job_that_outlives_its_snakemake_and_ends_is_taken_for_what_it_is(site: Site, finished: Checkout) -> None:
+    process = site.start(WEIGHTS)
+    site.job_in_training()
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    site.slurm.wait(lambda: not site.slurm.jobs(site.root), 240)
+    assert "missing provenance" in site.verb("orphans").stdout
+    site.snakemake("--unlock")
+    site.snakemake("--touch", "--cores", "1", WEIGHTS)
+    assert_same_weights(site.root / WEIGHTS, finished.root / WEIGHTS)
+    assert "Nothing to be done" in site.snakemake("--dry-run", WEIGHTS)
+    site.append("src/vreid/losses.py", "CHANGED = True")
+    assert "train synth-mars baseline 1" in site.plan()
+
+
 EVENTS = [
     a_job_whose_node_dies_goes_on_on_another,
     a_job_at_its_time_limit_has_saved_and_goes_on,
@@ -182,7 +212,9 @@ EVENTS = [
     a_preempted_job_has_saved_and_goes_on,
     a_cancelled_job_has_saved_and_goes_on,
     an_interrupted_snakemake_cancels_its_jobs_which_go_on_later,
+    a_job_that_outlives_its_snakemake_and_ends_is_taken_for_what_it_is,
     a_job_that_fails_once_is_tried_again,
+    a_job_that_keeps_failing_says_why_at_the_end_and_others_go_on,
 ]
 
 
@@ -205,7 +237,7 @@ def happening(slurm, finished, tmp_path_factory) -> Iterator[dict[Callable, Futu
         (root / WEIGHTS).unlink()
         (root / LOG).unlink()
         site = Site(root, slurm)
-        site.env["PAUSE"] = "1"
+        site.env["PAUSE"] = "3"
         event(site, finished)
 
     with ThreadPoolExecutor(len(EVENTS)) as pool:
@@ -232,6 +264,9 @@ def test_every_training_has_one_gpu_and_no_gpu_two_jobs(submitted, slurm):
     of_jobs = [each for each in slurm.allocations() if each.ended < float("inf")]  # who is killed says no end
     own = [(each.job, each.gpu) for each in of_jobs if each.folder == str(submitted.root)]
     assert len(set(own)) == len({job for job, _ in own}) == 5  # the trunk, two models, their tests
+    jobs = Counter((job.partition, job.minutes) for job in slurm.ended() if job.folder == str(submitted.root))
+    assert jobs["gpu", "720"] == 3 and jobs["gpu", "120"] == 2  # a test is two rules and one job
+    assert {partition for partition, _ in jobs} == {"gpu", "cpu"}
     for one, other in itertools.combinations(of_jobs, 2):
         assert one.job == other.job or one.gpu != other.gpu or one.ended <= other.began or other.ended <= one.began
 

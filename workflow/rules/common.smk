@@ -7,6 +7,7 @@ import json
 import os
 import shlex
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from pkgutil import iter_modules
@@ -17,8 +18,8 @@ from snakemake.exceptions import WorkflowError
 
 import vreid.models
 from vreid.errors import InputError
-from vreid.fetch.download import is_address
-from vreid.fetch.place import FOLDERS, Source, came_from, parts_of
+from vreid.fetch.download import digest_of, is_address
+from vreid.fetch.place import Source, came_from, known_of, parts_of
 from vreid.files import written_whole
 from vreid.provenance import code_digest
 from vreid.spec import SECTIONS, canonical, resolve
@@ -144,18 +145,24 @@ def paper_scale(model):
 
 
 def source_files(name):
-    """What says that a dataset has changed: the manifest of one that is made, the lists of a real one.
-
-    One that was fetched is taken to be as it came; to fetch it in another way changes nothing.
-    """
+    """What says that a dataset has changed: a manifest, the record of what was fetched, or the lists of a real one."""
     dataset = DATASETS[name]
     if is_made(name):
         return f"results/data/{name}.json"
     if is_fetched(name):
-        return ancient(FETCHED.format(dataset=name))
-    parts = parts_of(dataset["layout"], Path(dataset["root"]), Path(dataset["attributes"]))[:-1]
+        return FETCHED.format(dataset=name)
+    *parts, _ = parts_of(dataset["layout"], Path(dataset["root"]), Path(dataset["attributes"]))
     lists = [part for part in parts if not part.is_folder]
-    return [str(part.target) for part in lists or parts]
+    return [ancient(str(part.target)) for part in lists or parts]
+
+
+@functools.cache
+def lists_digest(name):
+    """What a filmed dataset's lists say: they are too large for Snakemake to tell a touch from a change."""
+    if is_made(name) or is_fetched(name):
+        return ""  # what stands for them is small
+    files = [Path(path) for path in source_files(name) if Path(path).is_file()]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest() if files else ""
 
 
 def packs(name):
@@ -187,7 +194,16 @@ def own_attributes(w):
     if not (is_fetched(w.dataset) and record.exists() and attributes.exists()):
         return ""
     digest = hashlib.sha256(attributes.read_bytes()).hexdigest()
-    return "" if digest == json.loads(record.read_text())["attributes_sha256"] else digest
+    return "" if digest == json.loads(record.read_text())[attributes.name] else digest
+
+
+def told(name, what):
+    """The path of a file (JSON) that tells a job something which is no reason to run it again once it is done."""
+    path = Path(".snakemake/told", f"{name}.json")
+    if not path.exists() or path.read_text() != canonical(what):
+        with written_whole(path) as aside:
+            aside.write_text(canonical(what))
+    return str(path)
 
 
 def world(name):

@@ -36,8 +36,8 @@ rule fetch:
         layout=lambda w: DATASETS[w.dataset]["layout"],
         root=lambda w: DATASETS[w.dataset]["root"],
         attributes=lambda w: DATASETS[w.dataset]["attributes"],
-        sources=lambda w: canonical(DATASETS[w.dataset]["fetch"]),
-        origin=lambda w: canonical(DATASETS[w.dataset].get("origin", {})),
+        sources=lambda w: told(f"sources-of-{w.dataset}", DATASETS[w.dataset]["fetch"]),
+        origin=lambda w: told(f"origin-of-{w.dataset}", DATASETS[w.dataset].get("origin", {})),
     shell:
         "python -m vreid fetch --layout {params.layout} --root {params.root:q} --attributes {params.attributes:q}"
         " --sources {params.sources:q} --origin {params.origin:q} --out {output:q} 2>&1 | tee {log}"
@@ -52,10 +52,9 @@ rule imagenet:
     conda:
         "../envs/vreid.yaml"
     params:
-        source=Source.from_entry(config["imagenet"]).where,
-        sha256=Source.from_entry(config["imagenet"]).sha256,
+        source=lambda w: told("source-of-imagenet", config["imagenet"]),
     shell:
-        "python -m vreid obtain --source {params.source:q} --sha256 {params.sha256:q} --out {output:q} 2>&1 | tee {log}"
+        "python -m vreid obtain --source {params.source:q} --out {output:q} 2>&1 | tee {log}"
 
 
 rule index:
@@ -73,6 +72,7 @@ rule index:
         layout=lambda w: DATASETS[w.dataset]["layout"],
         root=lambda w: DATASETS[w.dataset]["root"],
         expect=lambda w: canonical(DATASETS[w.dataset].get("expect", {})),
+        lists=lambda w: lists_digest(w.dataset),
         code=code_digest("vreid.data.layouts"),
     shell:
         "python -m vreid index --layout {params.layout} --root {params.root:q}"

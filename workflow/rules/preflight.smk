@@ -53,9 +53,9 @@ def planned_specs():
 
 
 def needed_parts(name):
-    """The folders and files that a filmed dataset needs; none for one that is made, or still to be fetched."""
-    dataset = DATASETS[name]
-    if is_made(name) or (is_fetched(name) and not Path(FETCHED.format(dataset=name)).exists()):
+    """The folders and files that a filmed dataset needs; none for one that is made, or is going to be fetched."""
+    dataset, record = DATASETS[name], FETCHED.format(dataset=name)
+    if is_made(name) or (is_fetched(name) and (record in sys.argv or not Path(record).exists())):
         return []
     return parts_of(dataset["layout"], Path(dataset["root"]), Path(dataset["attributes"]))
 
@@ -84,25 +84,34 @@ def missing_data():
             yield f"{name} ({wanted}) lacks:"
             yield from came_from(parts, DATASETS[name].get("origin", {})).splitlines()
             if is_fetched(name):
-                yield f"They had been fetched; to fetch them again, delete {FETCHED.format(dataset=name)}."
+                yield f"They had been fetched. To fetch them again: snakemake --force {FETCHED.format(dataset=name)}"
         yield "Put them there; or name what holds them in datasets.<name>.fetch (archives, folders, files, addresses), or"
         yield "other places in datasets.<name>.root and datasets.<name>.attributes."
 
 
 def missing_sources():
-    """Paths to fetch from that are not there; addresses are not asked here."""
+    """Paths to fetch from that are not there, while something is to be fetched; addresses are not asked here."""
     for name in filter(users, DATASETS):
-        if is_fetched(name) and not Path(FETCHED.format(dataset=name)).exists():
+        dataset = DATASETS[name]
+        parts = parts_of(dataset["layout"], Path(dataset["root"]), Path(dataset["attributes"]))
+        if is_fetched(name) and not all(part.is_there() for part in parts):
             for source in sources(name):
                 if not is_address(source.where) and not Path(source.where).expanduser().exists():
                     yield f"datasets.{name}.fetch: {source.where}: no such archive, folder or file"
 
 
 def incomplete_data():
-    """Folders and files that are there and hold nothing; whether every frame is there, the index looks itself."""
+    """Folders and files that are there and hold nothing, and files that should be published ones and are not.
+
+    Whether every frame is there, the index looks itself.
+    """
     for name in filter(users, DATASETS):
-        for path in (part.target for part in needed_parts(name)):
+        known = known_of(DATASETS[name].get("origin", {}))
+        for part in needed_parts(name):
+            path, digest = part.target, known[part.name].sha256 if part.name in known else ""
             try:
+                if digest and path.is_file() and not digest_of(path).startswith(digest):
+                    yield f"{path}: not the published file, by its SHA-256; get it again, or correct `origin` of {name}"
                 if path.is_dir() and not any(path.iterdir()):
                     yield f"{path}: the folder of {name} is empty; unpack the dataset again"
                 elif path.is_file() and not path.stat().st_size:
@@ -166,8 +175,17 @@ def remarks():
     if any(trunk.weights == "imagenet" for trunk in trunks) and is_address(where) and not Path(IMAGENET).exists():
         yield f"ImageNet weights will be fetched from {where}; imagenet.from can name a file of this machine instead"
     # Where jobs are submitted (sbatch), it is their nodes that have GPUs.
-    if any(trunk.name == "resnet50" for trunk in trunks) and not (GPU or shutil.which("sbatch")):
-        yield "no GPU is visible here, and trainings of resnet50 take very long without one"
+    if any(trunk.name == "resnet50" for trunk in trunks) and not GPU and not cluster_has_gpus():
+        where = "on any node of this cluster, by sinfo" if shutil.which("sbatch") else "here"
+        yield f"no GPU is visible {where}, and trainings of resnet50 take very long without one"
+
+
+def cluster_has_gpus():
+    """Whether any node that jobs can be submitted to has GPUs; True too where SLURM does not answer."""
+    if not (shutil.which("sbatch") and shutil.which("sinfo")):
+        return bool(shutil.which("sbatch"))
+    said = subprocess.run(["sinfo", "-h", "-o", "%G"], capture_output=True, text=True)
+    return bool(said.returncode) or "gpu" in said.stdout
 
 
 # Each with the sections that it cannot do without: where one of these is at fault as a whole, nothing can be said. Disk

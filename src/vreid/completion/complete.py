@@ -29,6 +29,7 @@ from vreid.hardware import autocast, device, device_name
 from vreid.models.vrstc.regions import references
 from vreid.models.vrstc.stcnet import CompletionNetwork
 from vreid.progress import Progress
+from vreid.termination import folder_written_whole
 
 JPEG = {"format": "JPEG", "quality": 95, "subsampling": 0}
 BATCH = 32
@@ -121,7 +122,7 @@ def complete(
     root, out = Path(root), Path(out)
     if root.resolve() == out.resolve() or root.resolve() in out.resolve().parents:
         raise InputError(f"{out}: lies in the dataset that is completed; give another folder")
-    if any(root.glob("*.pack")):
+    if any(root.glob("[!.]*.pack")):
         raise InputError(f"{root}: holds packs, and not the files that are to be taken over; give the dataset's folder")
     trained = _record(weights_path.with_name("completion.json"))
     table = read_tracklets(index_path)
@@ -130,17 +131,12 @@ def complete(
         raise InputError(f"{regions_path}: {occluded.shape[1]} regions, but the network learnt {trained['regions']}")
     network = _network(trained, weights_path)
     todo = jobs(table, occluded)
-    manifest, aside = out.with_name(f"{out.name}.json"), out.with_name(f".{out.name}.unfinished")
-    shutil.rmtree(aside, ignore_errors=True)
-    try:
+    manifest = out.with_name(f"{out.name}.json")
+    with folder_written_whole(out) as aside:
         reader = FrameReader(root, *trained["size"], stored_size)
         digests = dict(_write_completed(network, todo, reader, aside, trained["options"]["precision"], workers))
         digests |= _link_others(root, aside, set(digests))
         manifest.unlink(missing_ok=True)
-        shutil.rmtree(out, ignore_errors=True)
-        aside.rename(out)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
     inputs = {"regions": regions_path, "weights": weights_path, "index": index_path}
     record = {
         "rendered": rendered,

@@ -25,7 +25,7 @@ class FrameReader:
     """
 
     def __init__(self, root: str | Path, height: int, width: int, stored_size: tuple[int, int] | None = None):
-        packs = sorted(Path(root).glob("*.pack"))
+        packs = sorted(Path(root).glob("[!.]*.pack"))  # and not what a killed process left
         self.encoded = Packs(packs) if packs else Loose(Path(root))
         self.source = Path(root)
         self.size = (height, width)

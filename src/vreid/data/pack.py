@@ -1,8 +1,8 @@
 """The frames of a split in one file, for file systems on which a million small files are slow.
 
 A pack is a header (MAGIC, the number of frames N, where the index begins), the frames' bytes as they are, tracklet
-after tracklet, and the index: four little-endian arrays of N, in the order of the keys, which are hashes of the frames'
-names.
+after tracklet, and, from a multiple of 8 on, the index: four little-endian arrays of N, in the order of the keys, which
+are hashes of the frames' names.
 """
 
 import hashlib
@@ -92,6 +92,8 @@ def pack(index_path: Path, root: Path, split: str, out: Path) -> None:
     table = read_tracklets(index_path)
     templates = table.loc[table["split"].isin(SPLITS[split]), "frames"]
     names = [name for template in templates for name in expand_frames(template)]
+    for left in out.parent.glob(f".*.{out.name}"):  # by a call that was killed; it has gigabytes
+        left.unlink()
     with written_whole(out) as aside:
         _write(names, Path(root), aside, f"pack {out.name}")
         _verify(aside, names, f"verify {out.name}")
@@ -110,6 +112,8 @@ def _write(names: Sequence[str], root: Path, path: Path, label: str) -> None:
         rows.sort(order="key")
         if len(again := np.flatnonzero(rows["key"][1:] == rows["key"][:-1])):
             raise InputError(f"{root}: {len(again)} frames stand twice in the tracklet table; index the dataset again")
+        file.write(bytes(-position % 8))  # an index that is not aligned would be copied at every search
+        position += -position % 8
         for name in INDEX:
             file.write(np.ascontiguousarray(rows[name]).tobytes())
         file.seek(0)

@@ -9,15 +9,17 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from vreid.errors import InputError
+from vreid.fetch.download import WrongFile
 from vreid.progress import Progress
 
 BLOCK = 2**20  # bytes
 MOST_EXPANSION = 100  # times the archive's size; frames are JPEG, which hardly shrinks, and lists of names shrink less
+MOST_MEMBERS = 5_000_000  # MARS has 1.2 million frames
 SLACK = 10 * 2**20  # bytes that are unpacked in any case
 TORN = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, NotImplementedError)
 
@@ -35,29 +37,39 @@ def is_archive(path: Path) -> bool:
     return zipfile.is_zipfile(path) or tarfile.is_tarfile(path)
 
 
-def unpack(path: Path, folder: Path) -> None:
+def unpack(path: Path, folder: Path, wanted: Callable[[str], bool] = lambda name: True) -> None:
     """Write the files of an archive (zip; tar, also compressed) below `folder`, which must be empty or not exist.
+
+    Files that are not `wanted` are passed by, but not trusted either.
 
     Raises InputError, naming the member, for one that would be written elsewhere (an absolute path, `..`), is no plain
     file (a link, a device) or stands twice, and for an archive that is torn, encrypted, or unpacks to more than 100
     times its size or than there is room. What was written so far is then left to the caller.
     """
     size = path.stat().st_size
-    most = min(MOST_EXPANSION * size + SLACK, shutil.disk_usage(_existing(folder)).free)
-    scale, written = 10**6, 0
+    most, free = MOST_EXPANSION * size + SLACK, shutil.disk_usage(_existing(folder)).free
+    scale, written, made = 10**6, 0, set()
     bar = Progress(f"unpack {path.name}, MB", max(1, size // scale))
     try:
-        for member in _zip_members(path) if zipfile.is_zipfile(path) else _tar_members(path):
+        members = _zip_members(path, wanted) if zipfile.is_zipfile(path) else _tar_members(path)
+        for count, member in enumerate(members, start=1):
+            if count > MOST_MEMBERS:
+                raise InputError(f"{path}: it holds more than {MOST_MEMBERS:,} files; is it what it should be?")
             target = folder / _checked(member.name, path)
+            if not wanted(member.name):
+                continue
             try:
-                target.parent.mkdir(parents=True, exist_ok=True)
+                if target.parent not in made:
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    made.add(target.parent)
                 with open(target, "xb") as file:
                     while block := member.content.read(BLOCK):
                         written += len(block)
+                        if written > free:
+                            raise InputError(f"{path}: {free:,} bytes are free in {folder.parent}, and it has more")
                         if written > most:
                             raise InputError(
-                                f"{path}: it unpacks to more than {most:,} bytes, which is {MOST_EXPANSION} times its "
-                                f"size or all the room in {folder.parent}; is it what it should be?"
+                                f"{path}: it unpacks to more than {MOST_EXPANSION} times its size; is it right?"
                             )
                         file.write(block)
                     if file.tell() != member.size:
@@ -68,21 +80,21 @@ def unpack(path: Path, folder: Path) -> None:
     except (*TORN, OSError) as error:
         if isinstance(error, OSError) and error.errno:  # of the disk, and not of who decompresses
             raise
-        raise InputError(f"{path}: torn, or no archive of a kind that is known ({error}); get it again") from None
+        raise WrongFile(f"{path}: torn, or no archive of a kind that is known ({error}); get it again") from None
 
 
 def _checked(name: str, source: Path) -> str:
     """The name, if it stays within its folder whatever the system."""
     steps = name.split("/")
     if name.startswith("/") or ".." in steps or "\\" in name or "\0" in name or steps[0][1:2] == ":":
-        raise InputError(f"{source}: {name!r} would be written outside its folder; do not trust this archive")
+        raise InputError(f"{source}: {name!r} would be written outside its folder, here or on other systems")
     return name
 
 
-def _zip_members(path: Path) -> Iterator[Member]:
+def _zip_members(path: Path, wanted: Callable[[str], bool]) -> Iterator[Member]:
     with zipfile.ZipFile(path) as archive:
         files = [member for member in archive.infolist() if not member.is_dir()]
-        for member in files:  # all of them before the first is written
+        for member in files:  # all of them before the first is written, and those that will not be
             _checked(member.filename, path)
             kind = stat.S_IFMT(member.external_attr >> 16)
             if kind not in (0, stat.S_IFREG):
@@ -90,7 +102,7 @@ def _zip_members(path: Path) -> Iterator[Member]:
             if member.flag_bits & 1:
                 raise InputError(f"{path}: {member.filename!r} is encrypted; unpack it by hand, and give the folder")
         read = 0
-        for member in files:
+        for member in filter(lambda member: wanted(member.filename), files):
             read += member.compress_size
             with archive.open(member) as content:
                 yield Member(member.filename, member.file_size, content, read)

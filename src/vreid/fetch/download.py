@@ -39,6 +39,10 @@ class Patience(NamedTuple):
 PATIENCE = Patience()
 
 
+class WrongFile(InputError):
+    """What came is not what was asked for, or is torn: another try must not find it."""
+
+
 class BrokenOff(Exception):
     """A transfer ended early; the next one may come further."""
 
@@ -65,7 +69,7 @@ def download(address: str, path: Path, sha256: str = "", patience: Patience = PA
         try:
             _refuse_web_page(part.path, address)
             check_digest(part.path, sha256, address)
-        except InputError:
+        except WrongFile:
             part.discard()
             raise
         part.finish()
@@ -74,7 +78,7 @@ def download(address: str, path: Path, sha256: str = "", patience: Patience = PA
 
 
 def obtain(source: str, path: Path, sha256: str = "", patience: Patience = PATIENCE) -> None:
-    """One file, from an address or a path, to `path`; `sha256` is its digest or how that begins."""
+    """Get one file, from an address or a path, to `path`; `sha256` is its digest or how that begins."""
     if is_address(source):
         return download(source, path, sha256, patience)
     if not Path(source).is_file():
@@ -85,9 +89,9 @@ def obtain(source: str, path: Path, sha256: str = "", patience: Patience = PATIE
 
 
 def check_digest(path: Path, sha256: str, source: object) -> None:
-    """Raise InputError unless the SHA-256 of a file begins with `sha256`."""
+    """Raise WrongFile unless the SHA-256 of a file begins with `sha256`; an empty one is that of all."""
     if sha256 and not (found := digest_of(path)).startswith(sha256.lower()):
-        raise InputError(
+        raise WrongFile(
             f"{source}: its SHA-256 is {found}, but {sha256} is that of the file looked for; it is another file, or a "
             "torn one: get another copy"
         )
@@ -119,13 +123,23 @@ class Part:
             return {}
         return said if self.size and said.get("address") == self.address and said.get("validator") else {}
 
-    def start(self, headers: http.client.HTTPMessage) -> None:
-        """Throw away what there is; note the version that now comes."""
+    def start(self, headers: http.client.HTTPMessage) -> int:
+        """Throw away what there is; note the version that now comes, and its length, -1 if that is not said."""
         self.path.write_bytes(b"")
-        tag = headers.get("ETag", "")
-        validator = headers.get("Last-Modified", "") if tag.startswith("W/") or not tag else tag
+        total = int(headers.get("Content-Length", -1))
         with written_whole(self.note) as aside:
-            aside.write_text(json.dumps({"address": self.address, "validator": validator}))
+            aside.write_text(json.dumps({"address": self.address, "validator": validator_of(headers), "total": total}))
+        return total
+
+    def goes_on(self, headers: http.client.HTTPMessage) -> int:
+        """The length of the file of which the rest comes; raises BrokenOff if it is not the rest of this part."""
+        span, _, total = headers.get("Content-Range", "").removeprefix("bytes ").partition("/")
+        known, said = self.version(), validator_of(headers)
+        another = said and said != known["validator"]
+        if another or span.partition("-")[0] != str(self.size) or total not in (str(known["total"]), "*"):
+            self.discard()
+            raise BrokenOff("the server sends a piece of another file, or another piece, than was asked for")
+        return known["total"]
 
     def discard(self) -> None:
         self.path.unlink(missing_ok=True)
@@ -134,6 +148,12 @@ class Part:
     def finish(self) -> None:
         os.replace(self.path, self.target)
         self.note.unlink(missing_ok=True)
+
+
+def validator_of(headers: http.client.HTTPMessage) -> str:
+    """What a server calls this version of its file; empty if it says nothing that can be relied on."""
+    tag = headers.get("ETag", "")
+    return headers.get("Last-Modified", "") if tag.startswith("W/") or not tag else tag
 
 
 def _persistently(part: Part, patience: Patience) -> None:
@@ -158,15 +178,15 @@ def _transfer(part: Part, stall: float) -> None:
     """One request, from the end of what there is to the end of the file; raises BrokenOff short of that."""
     headers = {"User-Agent": "vreid", "Accept-Encoding": "identity"}
     known = part.version()
+    if known and part.size == known["total"]:
+        return
     if known:
         headers |= {"Range": f"bytes={part.size}-", "If-Range": known["validator"]}
     try:
         with urllib.request.urlopen(urllib.request.Request(part.address, headers=headers), timeout=stall) as response:
-            if response.status == 206:
-                total = _total_of_rest(response.headers.get("Content-Range", ""), part)
-            else:
-                part.start(response.headers)
-                total = int(response.headers.get("Content-Length", -1))
+            if response.status not in (200, 206):
+                raise InputError(f"{part.address}: the server sends no file (status {response.status}); {BY_HAND}")
+            total = part.goes_on(response.headers) if response.status == 206 else part.start(response.headers)
             _receive(response, part, total)
     except urllib.error.HTTPError as error:
         if error.code == 416:  # the part is as long as the file, or longer, and may be of another
@@ -184,15 +204,6 @@ def _transfer(part: Part, stall: float) -> None:
         raise BrokenOff(f"the transfer broke off ({error or type(error).__name__})") from None
 
 
-def _total_of_rest(content_range: str, part: Part) -> int:
-    """The length of the whole file, of which the rest comes; raises BrokenOff if it is not the rest of the part."""
-    span, _, total = content_range.removeprefix("bytes ").partition("/")
-    if span.partition("-")[0] != str(part.size) or not total.isdigit():
-        part.discard()
-        raise BrokenOff(f"the server sends another piece ({content_range!r}) than the one asked for")
-    return int(total)
-
-
 def _receive(response: http.client.HTTPResponse, part: Part, total: int) -> None:
     """Append what comes; `total` bytes make the file, or all that comes if that is negative."""
     free = shutil.disk_usage(part.path.parent).free
@@ -202,7 +213,11 @@ def _receive(response: http.client.HTTPResponse, part: Part, total: int) -> None
     bar = Progress(f"fetch {part.target.name}, MB", max(1, total // scale), part.size // scale)
     with open(part.path, "ab") as file:
         while block := response.read1(BLOCK):
-            file.write(block)
+            try:
+                file.write(block)
+                file.flush()
+            except OSError as error:  # a quota, of which the free space says nothing
+                raise InputError(f"{part.path}: {error.strerror}; make room: the next call goes on there") from None
             if total >= 0:
                 bar.step(file.tell() // scale - bar.done)
     if part.size != total >= 0:
@@ -213,7 +228,7 @@ def _refuse_web_page(path: Path, address: str) -> None:
     with open(path, "rb") as file:
         start = file.read(512).lstrip().lower()
     if start.startswith((b"<!doctype html", b"<html")):
-        raise InputError(
+        raise WrongFile(
             f"{address}: a web page came, and not the file; the link asks for a login or a confirmation, or is dead: "
             f"{BY_HAND}"
         )

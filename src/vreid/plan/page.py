@@ -24,7 +24,7 @@ def forecast(manifest: Mapping[str, Any], stem: Path) -> str:
     """
     checked = Manifest.from_mapping(manifest)
     pending, workload = Pending(checked), Workload(checked)
-    speed = throughput(workload)
+    speed = throughput(workload, pending.to_run)
     jobs = listed(pending, workload, speed.gmac_per_second)
     table = by_need(pending, jobs)
     page = shown(speed, jobs, table)

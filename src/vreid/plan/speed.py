@@ -1,5 +1,6 @@
 """How many multiply-adds a device makes a second: as given, or as the finished trainings of the folder made them."""
 
+from collections.abc import Container, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -7,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from vreid.hardware import device_name
+from vreid.plan.manifest import Job
 from vreid.plan.pending import frozen_digest, read_record
 from vreid.plan.work import Workload
 from vreid.progress import Progress
@@ -20,11 +22,15 @@ class Speed(NamedTuple):
     source: str
 
 
-def throughput(workload: Workload) -> Speed:
-    """As given; else the median of the finished trainings, of this machine's device if it has trained any."""
+def throughput(workload: Workload, pending: Iterable[Job] = ()) -> Speed:
+    """As given; else the median of the finished trainings, of this machine's device if it has trained any.
+
+    Only trainings of the trunks and frame sizes that are still to run are asked: others have another speed.
+    """
     if given := workload.manifest.throughput:
         return Speed(given, "Throughput: as given.")
-    trained = measured(workload)
+    sizes = {_size(workload.manifest.spec(job)) for job in pending}
+    trained = measured(workload, sizes)
     if trained.empty:
         return Speed(
             np.nan,
@@ -46,8 +52,11 @@ def throughput(workload: Workload) -> Speed:
     )
 
 
-def measured(workload: Workload) -> pd.DataFrame:
-    """One row a finished training of the folder: device, model, rate (10⁹ multiply-adds a second)."""
+def measured(workload: Workload, sizes: Container[tuple] = ()) -> pd.DataFrame:
+    """One row a finished training of the folder: device, model, rate (10⁹ multiply-adds a second).
+
+    Of all, or of those whose trunk and frames have one of the `sizes`.
+    """
     everything = Path(workload.manifest.run.format(train="*", model="*", seed="*"))
     base = next(parent for parent in everything.parents if "*" not in str(parent))
     records = sorted(base.glob(f"{everything.relative_to(base)}/train.json"))
@@ -62,7 +71,13 @@ def measured(workload: Workload) -> pd.DataFrame:
             continue  # an untrained network among them
         people, steps, seconds = numbers
         spec = Spec.load(path.with_name("spec.json"))
+        if sizes and _size(spec) not in sizes:
+            continue
         work = workload.training(spec, people, steps, workload.counts(dataset))
         if not np.isnan(work.validated):
             rows.append((record.get("device", "an unknown device"), spec.model, work.gmac / seconds))
     return pd.DataFrame(rows, columns=["device", "model", "rate"])
+
+
+def _size(spec: Spec) -> tuple:
+    return spec.trunk.name, spec.trunk.width, spec.clips.height, spec.clips.width

@@ -4,7 +4,6 @@ import csv
 import hashlib
 import io
 import json
-import shutil
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
@@ -16,6 +15,7 @@ from scipy.io import savemat
 
 from vreid.files import written_whole
 from vreid.progress import Progress
+from vreid.termination import folder_written_whole
 from vreid.walkers import marginals
 from vreid.walkers.frames import frame_names, write_chunk
 from vreid.walkers.population import tracklets
@@ -33,20 +33,15 @@ def render(world: World, out: Path, workers: int = 1) -> None:
     depend on `workers`.
     """
     out = Path(out)
-    manifest, aside = out.with_name(f"{out.name}.json"), out.with_name(f".{out.name}.unfinished")
-    shutil.rmtree(aside, ignore_errors=True)
-    try:
+    with folder_written_whole(out) as aside:
         progress = Progress(f"render {out.name}", frame_count(tracklets(world)))
         digests = write_frames(world, aside, workers, progress)
         for path, content in side_files(world).items():
             (aside / path).parent.mkdir(parents=True, exist_ok=True)
             (aside / path).write_bytes(content)
             digests[path] = hashlib.sha256(content).hexdigest()
+        manifest = out.with_name(f"{out.name}.json")
         manifest.unlink(missing_ok=True)
-        shutil.rmtree(out, ignore_errors=True)
-        aside.rename(out)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
     with written_whole(manifest) as path:
         path.write_text(json.dumps(summary(world, digests), indent=1) + "\n")
 
