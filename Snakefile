@@ -20,7 +20,7 @@ include: "workflow/rules/attention.smk"
 include: "workflow/rules/retrieval.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/plan.smk"
-include: "workflow/rules/failed.smk"
+include: "workflow/rules/running.smk"
 
 
 rule all:

@@ -1,7 +1,18 @@
-# What failed jobs said, once more at the end, where one looks.
+# While Snakemake runs, and when it ends in failure.
 
 LAST_LINES = 12
 FAILED = re.compile(r"^    log: (.+?) \(check log file", re.M)
+
+
+def look_for_jobs_when_one_ends(scheduler):
+    """Not every second besides, for each job that has ended: that takes a processor from trainings after some hundred.
+
+    With a limit of jobs a second, each look asks for one more a second later, and they never become fewer (Snakemake
+    9.27). A limit over longer time, as that of a cluster's profile, is left.
+    """
+    limiter = getattr(scheduler, "job_rate_limiter", None)
+    if limiter is not None and limiter.timespan <= 1:
+        scheduler.job_rate_limiter = None
 
 
 def failures(said):
@@ -12,6 +23,10 @@ def failures(said):
         except OSError:
             continue
         yield "\n".join([f"{path} ends:", *(f"    {line}" for line in lines[-LAST_LINES:])])
+
+
+onstart:
+    look_for_jobs_when_one_ends(workflow.scheduler)
 
 
 onerror:
