@@ -36,6 +36,21 @@ def test_it_ends_in_tables_figures_and_a_report(finished):
     assert "</html>" in (results / "report/index.html").read_text()
 
 
+def test_snakemake_looks_for_jobs_when_one_has_ended_and_not_ever_more_often(fresh):
+    runs = [f"{model}/seed{seed}" for model in ("baseline", "aitl") for seed in range(8)]
+    specs = [f"results/runs/synth-mars/{run}/spec.json" for run in runs]
+    said = fresh.snakemake("--cores", "1", "--verbose", *specs)
+    assert all((fresh.root / spec).exists() for spec in specs)
+    assert len(specs) <= said.count("Ready jobs: ") <= 2 * len(specs)
+
+
+def test_the_last_lines_of_what_failed_stand_at_the_end(fresh):
+    fresh.edit("src/vreid/spec.py", "    def save(self", "    def saved_otherwise(self")
+    said = fresh.snakemake("--cores", "1", f"{RUNS[0]}/spec.json", succeeds=False)
+    last = "\n".join(said.splitlines()[-20:])
+    assert "logs/freeze/synth-mars/baseline/seed0.log ends:" in last and "has no attribute 'save'" in last
+
+
 def test_a_second_call_has_nothing_to_do(finished):
     assert "Nothing to be done" in finished.snakemake("--cores", "all")
 
