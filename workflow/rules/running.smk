@@ -31,4 +31,5 @@ onstart:
 
 onerror:
     if workflow.is_main_process:
-        print(*failures(Path(log).read_text(errors="replace")), sep="\n", file=sys.stderr)
+        said = "\n".join(Path(path).read_text(errors="replace") for path in log)
+        print(*failures(said), sep="\n", file=sys.stderr)
