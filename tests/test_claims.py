@@ -184,6 +184,26 @@ def test_a_gain_that_shrinks_on_the_other_dataset(tmp_path, away, expected):
     assert row["effect"] == pytest.approx(100 * (0.1 - (away - 0.3)), abs=0.01)
 
 
+def test_a_lead_is_one_over_the_best_of_several_on_either_dataset(tmp_path):
+    metrics = write_runs(tmp_path, {"ours": 0.7, "weak": 0.4, "strong": 0.6})
+    metrics += write_runs(tmp_path, {"ours": 0.7, "weak": 0.65, "strong": 0.5}, train="synth-duke", test="synth-duke")
+    row = judged(metrics, kind="smaller_gain", model="ours", over=["weak", "strong"])
+    assert row["verdict"] == "holds" and "the best of weak, strong" in row["measure"]
+    assert row["effect"] == pytest.approx(100 * ((0.7 - 0.6) - (0.7 - 0.65)), abs=0.01)
+
+
+def test_a_model_may_have_data_of_its_own(tmp_path):
+    metrics = write_runs(tmp_path, {"ours": 0.7})
+    metrics += write_runs(tmp_path, {"painted": 0.6}, train="painted-mars", test="painted-mars")
+    spec = SPEC | {"datasets": {"painted": {"home": "painted-mars", "away": "painted-duke"}}}
+    claim = {"kind": "gain", "where": "", "statement": "", "model": "ours", "over": ["painted"]}
+    row = claims.judged(claim, claims.gather(spec, metrics, [], []))
+    assert row["verdict"] == "holds" and row["effect"] == pytest.approx(10, abs=0.1)
+    assert row["measure"] == "mAP of ours − painted (synth-mars), points"
+    missing = claims.judged(claim, claims.gather(SPEC, metrics, [], []))
+    assert missing["note"] == "not measured: no run of painted trained on synth-mars, tested on synth-mars"
+
+
 @pytest.mark.parametrize(("back", "expected"), [(0.2, "holds"), (0.55, "does not hold")])
 def test_a_decline_is_relative_to_the_own_score(tmp_path, back, expected):
     places = {("synth-mars", "synth-mars"): 0.8, ("synth-mars", "synth-duke"): 0.4}

@@ -1,7 +1,8 @@
 """The ledger of claims: each claim of the paper as a testable statement, what our runs say of it, and a verdict.
 
 A claim is plain data from the configuration: `where` it stands, its `statement`, the `kind` of test, and what the kind
-needs (KINDS). Data are named `home` (the paper's MARS) and `away` (its DukeMTMC-VideoReID); see `make`.
+needs (KINDS). Data are named `home` (the paper's MARS) and `away` (its DukeMTMC-VideoReID); a model may have data of its
+own in their stead, as VRSTC its completed frames; see `make`.
 
 A test yields effects, which the claim wants above 0, each with an interval. The claim *holds* if every 95 % interval
 lies above 0 (an intersection-union test, which needs no correction for their number). It *does not hold* if any lies
@@ -66,10 +67,16 @@ class Evidence:
     """Everything that claims are tested on."""
 
     places: Mapping[str, str]  # home, away → dataset
+    own_places: Mapping[str, Mapping[str, str]]  # model → the same, where it has datasets of its own
     results: Mapping[tuple, Mapping[int, Result]]  # (model, train, test) → seed → result
     trainings: Mapping[tuple, Mapping[int, Training]]  # (model, train) → seed → history
     gmac: Mapping[str, float]  # model → 10⁹ multiply-adds of a clip
     premises: Mapping[tuple, Mapping[int, Mapping[str, float]]]  # (model, train, test) → seed → pid → correlation
+
+    def run(self, model: str, train: str, test: str) -> tuple[str, str, str]:
+        """(model, dataset, dataset) of a model that is trained and tested on `home` or `away`."""
+        places = self.own_places.get(model, self.places)
+        return model, places[train], places[test]
 
     def seeds(self, *whos: tuple) -> list[int]:
         """The seeds that all of these (model, train, test) have; Missing if there are none."""
@@ -111,8 +118,9 @@ def make(
     premises: Iterable[str | Path],
     out: str | Path,
 ) -> None:
-    """Write the ledger as CSV. `spec`: {"home": dataset, "away": dataset, "ledger": [claim, …]}.
+    """Write the ledger as CSV.
 
+    `spec`: {"home": dataset, "away": dataset, "datasets": {model: {"home": …, "away": …}, …}, "ledger": [claim, …]}.
     Each metrics.json needs its per_query.csv.gz beside it, each history.csv its train.json.
     Raises InputError for a file that is missing or torn, or an entry that no kind understands.
     """
@@ -134,7 +142,8 @@ def gather(
     for found in map(read_premise, premises):
         who = found["model"], found["train"], found["test"]
         correlations.setdefault(who, {})[found["seed"]] = found["people"]
-    return Evidence({key: spec[key] for key in ("home", "away")}, results, trainings, gmac, correlations)
+    places = {side: spec[side] for side in ("home", "away")}
+    return Evidence(places, spec.get("datasets", {}), results, trainings, gmac, correlations)
 
 
 def ledger(spec: Mapping[str, Any], evidence: Evidence) -> pd.DataFrame:
@@ -246,35 +255,40 @@ def order(claim: Claim, evidence: Evidence) -> list[Effect]:
 
 def _compared(models: Sequence[tuple[str, str]], claim: Claim, evidence: Evidence) -> list[Effect]:
     found = []
-    for train, test in _pairs(claim, evidence):
+    for train, test in _sides(claim):
         for better, other in models:
+            runs = [evidence.run(model, train, test) for model in (better, other)]
+            seeds = evidence.seeds(*runs)
             for metric in claim.get("metrics", ["mAP"]):
-                where = f" ({train} → {test})" if train != test else f" ({test})"
-                what = f"{metric} of {better} − {other}{where}, points"
-                found.append(_gain(what, metric, (better, train, test), (other, train, test), evidence)[0])
+                where = " → ".join(dict.fromkeys(runs[0][1:]))
+                what = f"{metric} of {better} − {other} ({where}), points"
+                better_scores, other_scores = evidence.scores(dict.fromkeys(runs, seeds), metric)
+                difference = better_scores - other_scores
+                rng = np.random.default_rng(0)
+                drawn = pigeonhole(difference, *(draw_weights(count, DRAWS, rng) for count in difference.shape))
+                found.append(of_draws(what, difference.mean(), drawn, *difference.shape))
     return found
 
 
-def _gain(what: str, metric: str, better: tuple, other: tuple, evidence: Evidence) -> tuple[Effect, np.ndarray]:
-    seeds = evidence.seeds(better, other)
-    better_scores, other_scores = evidence.scores({better: seeds, other: seeds}, metric)
-    difference = better_scores - other_scores
-    rng = np.random.default_rng(0)
-    drawn = pigeonhole(difference, *(draw_weights(count, DRAWS, rng) for count in difference.shape))
-    return of_draws(what, difference.mean(), drawn, *difference.shape), drawn
-
-
 def smaller_gain(claim: Claim, evidence: Evidence) -> list[Effect]:
-    """The mAP gain of `model` over `over` is smaller on the away dataset than on the home one, in points."""
-    sides = []
-    for place in ("home", "away"):
-        data = (evidence.places[place],) * 2
-        sides.append(_gain("", "mAP", (claim["model"], *data), (claim["over"][0], *data), evidence))
-    (home, drawn_home), (away, drawn_away) = sides
-    drawn = drawn_home - np.random.default_rng(1).permutation(drawn_away)  # other data: drawn on its own
-    where = " − ".join(evidence.places.values())
-    what = f"mAP gain of {claim['model']} over {claim['over'][0]}, {where}, points"
-    return [of_draws(what, home.value - away.value, drawn, min(home.seeds, away.seeds), home.queries + away.queries)]
+    """The mAP lead of `model` over the best of `over` is smaller on the away dataset than on the home one, in points.
+
+    Which is the best one is asked in every draw of the bootstrap anew.
+    """
+    rng = np.random.default_rng(0)
+    leads, drawn, seeds, queries = [], [], [], 0
+    for place in evidence.places:  # other data: drawn on its own
+        own, *rivals = runs = [evidence.run(model, place, place) for model in (claim["model"], *claim["over"])]
+        seeds.append(evidence.seeds(*runs))
+        scores = dict(zip(runs, evidence.scores(dict.fromkeys(runs, seeds[-1]), "mAP")))
+        weights = [draw_weights(count, DRAWS, rng) for count in scores[own].shape]
+        means = {run: pigeonhole(scores[run], *weights) for run in runs}
+        leads.append(scores[own].mean() - max(scores[run].mean() for run in rivals))
+        drawn.append(means[own] - np.max([means[run] for run in rivals], axis=0))
+        queries += scores[own].shape[1]
+    best = "the best of " * (len(claim["over"]) > 1) + ", ".join(claim["over"])
+    what = f"mAP lead of {claim['model']} over {best}, {' − '.join(evidence.places.values())}, points"
+    return [of_draws(what, leads[0] - leads[1], drawn[0] - drawn[1], min(map(len, seeds)), queries)]
 
 
 def decline(claim: Claim, evidence: Evidence) -> list[Effect]:
@@ -385,15 +399,15 @@ KINDS: Mapping[str, Callable[[Claim, Evidence], list[Effect]]] = {
 }
 
 
-def _pairs(claim: Claim, evidence: Evidence) -> list[tuple[str, str]]:
-    """The datasets that a claim is tested on, from names such as "home → away"."""
-    pairs = claim.get("pairs", [["home", "home"]])
-    return [(evidence.places[train], evidence.places[test]) for train, test in pairs]
+def _sides(claim: Claim) -> list[list[str]]:
+    """[train, test] of a claim, each `home` or `away`."""
+    return claim.get("pairs", [["home", "home"]])
 
 
 def _data(claim: Claim, evidence: Evidence) -> list[str]:
     """The datasets that a claim is tested on, rendered ones marked."""
     both = claim["kind"] in ("smaller_gain", "decline")
-    names = evidence.places.values() if both else dict.fromkeys(n for pair in _pairs(claim, evidence) for n in pair)
+    sides = evidence.places if both else dict.fromkeys(side for pair in _sides(claim) for side in pair)
+    names = [evidence.places[side] for side in sides]
     rendered = {test: result.rendered for (_, _, test), runs in evidence.results.items() for result in runs.values()}
     return [f"{name} (rendered)" if rendered.get(name) else name for name in names]

@@ -108,8 +108,7 @@ def measured(spec: Spec, results: Sequence[Result]) -> Iterator[tuple[Place, lis
     _check_belonging(spec, results)
     everyone = sorted({result.seed for result in results})
     for place in places(spec):
-        seeds = place.row.get("seeds", spec.get("seeds", everyone))
-        yield place, _runs(spec, place, seeds, results)
+        yield place, _runs(spec, place, spec.get("seeds", everyone), results)
 
 
 def _cost(spec: Spec, model: str, runs: Sequence[Result], known: Mapping[str, Mapping]) -> dict[str, float]:

@@ -71,13 +71,14 @@ class Saving(Termination):
 
     def __init__(self, save: Callable[[], None]):
         super().__init__()
-        self._save, self._saved = save, time.monotonic()
+        self._save, self._saved, self._took = save, time.monotonic(), 0.0
 
     def unless_within(self, seconds: float) -> None:
-        """Save, unless that was done within so many seconds."""
-        if time.monotonic() - self._saved > seconds:
+        """Save, unless that was done within so many seconds, or would take more than a fiftieth of the time."""
+        if (began := time.monotonic()) - self._saved > max(seconds, 50 * self._took):
             self._save()
             self._saved = time.monotonic()
+            self._took = self._saved - began
 
     def __exit__(self, kind: type[BaseException] | None, *more) -> None:
         if kind is Told:

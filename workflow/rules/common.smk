@@ -5,6 +5,7 @@ import functools
 import hashlib
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -194,7 +195,7 @@ def own_attributes(w):
     if not (is_fetched(w.dataset) and record.exists() and attributes.exists()):
         return ""
     digest = hashlib.sha256(attributes.read_bytes()).hexdigest()
-    return "" if digest == json.loads(record.read_text())[attributes.name] else digest
+    return "" if digest == json.loads(record.read_text()).get(attributes.name) else digest
 
 
 def told(name, what):
@@ -204,6 +205,11 @@ def told(name, what):
         with written_whole(path) as aside:
             aside.write_text(canonical(what))
     return str(path)
+
+
+def told_at_length(name, what):
+    """The same of what is a reason, and may be too long for a command line (128 KiB): its digest is in the path."""
+    return told(f"{name}-{hashlib.sha256(canonical(what).encode()).hexdigest()[:16]}", what)
 
 
 def world(name):

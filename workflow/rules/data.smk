@@ -81,7 +81,8 @@ rule index:
 
 rule pack:
     input:
-        rules.index.output,
+        index=rules.index.output,
+        source=lambda w: source_files(w.dataset),
     output:
         "results/packs/{dataset}/{split}.pack",
     log:
@@ -96,7 +97,7 @@ rule pack:
         root=lambda w: DATASETS[w.dataset]["root"],
         code=code_digest("vreid.data.pack"),
     shell:
-        "python -m vreid pack --index {input:q} --root {params.root:q} --split {wildcards.split} --out {output:q}"
+        "python -m vreid pack --index {input.index:q} --root {params.root:q} --split {wildcards.split} --out {output:q}"
         " 2>&1 | tee {log}"
 
 

@@ -48,7 +48,7 @@ rule costs:  # one job: most of counting one model is the start of a Python
     conda:
         "../envs/vreid.yaml"
     params:
-        specs=lambda w: canonical([paper_scale(model) for model in SHOWN_MODELS]),
+        specs=lambda w: told_at_length("costs", [paper_scale(model) for model in SHOWN_MODELS]),
         people=config["cost"]["people"],
         frames=config["cost"]["tracklet_frames"],
         folder=lambda w, output: os.path.dirname(output[0]),

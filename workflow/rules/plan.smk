@@ -8,7 +8,7 @@ rule plan:
     conda:
         "../envs/vreid.yaml"
     params:
-        manifest=lambda w: plan_manifest(),
+        manifest=lambda w: told("plan", plan_manifest()),
         stem="results/plan",
     shell:
         "python -m vreid plan --manifest {params.manifest:q} --out {params.stem:q} 2>&1 | tee {log}"

@@ -46,12 +46,10 @@ def plan_manifest():
         named = f"Fig. {figure['number']}" if "number" in figure else key
         needs.append((named, [*figure_runs(key), *figure_features(key)]))
     needs.append(("claims", [*figure_runs("fig7"), *quoted_by_claims()["metrics"]]))
-    return canonical(
-        {
-            "run": RUN,
-            "settings": {key: config[key] for key in ("recipe", "recipes", "budget", "models")},
-            "datasets": {name: planned_dataset(name) for name in DATASETS},
-            "needs": [{"name": name, "runs": grouped_runs(paths)} for name, paths in needs],
-            **({"throughput": config["throughput"]} if "throughput" in config else {}),
-        }
-    )
+    return {
+        "run": RUN,
+        "settings": {key: config[key] for key in ("recipe", "recipes", "budget", "models")},
+        "datasets": {name: planned_dataset(name) for name in DATASETS},
+        "needs": [{"name": name, "runs": grouped_runs(paths)} for name, paths in needs],
+        **({"throughput": config["throughput"]} if "throughput" in config else {}),
+    }

@@ -68,7 +68,7 @@ def sources(name):
 def users(name):
     """What needs a dataset, or one that is completed from it: tables, figures, the report."""
     needs = {key: {d for p in places(t) for d in (p.train, p.test)} for key, t in config["tables"].items()}
-    needs |= {key: {figure["train"]} for key, figure in config["figures"].items()}
+    needs |= {key: {f[side] for side in ("train", "test") if side in f} for key, f in config["figures"].items()}
     needs["report"] = set(config["report"].get("datasets", []))
     names = {name} | {other for other in DATASETS if DATASETS[other].get("completed", {}).get("from") == name}
     return [key for key, datasets in needs.items() if names & datasets]
@@ -84,7 +84,7 @@ def missing_data():
             yield f"{name} ({wanted}) lacks:"
             yield from came_from(parts, DATASETS[name].get("origin", {})).splitlines()
             if is_fetched(name):
-                yield f"They had been fetched. To fetch them again: snakemake --force {FETCHED.format(dataset=name)}"
+                yield f"They had been fetched. To fetch them again: uv run snakemake --cores 1 --force {FETCHED.format(dataset=name)}, with the same --configfile"
         yield "Put them there; or name what holds them in datasets.<name>.fetch (archives, folders, files, addresses), or"
         yield "other places in datasets.<name>.root and datasets.<name>.attributes."
 
@@ -152,7 +152,7 @@ def too_little_disk():
     for table in config["tables"].values():
         for place in places(table):
             if spec := specs.get(place.row["model"]):
-                seeds = place.row.get("seeds", table.get("seeds", config["seeds"]))
+                seeds = table.get("seeds", config["seeds"])
                 runs |= {(place.train, spec.trained_as or spec.model, seed) for seed in seeds}
     sizes = [
         trunk_bytes(specs[model].trunk)

@@ -38,6 +38,9 @@ def references():
         names.append((f"datasets.{name}.completed.scorer", completed["scorer"], models))
     claims = config["claims"]
     names += [(f"claims.{side}", claims[side], datasets) for side in ("home", "away") if side in claims]
+    for model, own in claims.get("datasets", {}).items():
+        names.append((f"claims.datasets.{model}", model, models))
+        names += [(f"claims.datasets.{model}.{side}", name, datasets) for side, name in own.items()]
     for i, claim in enumerate(claims.get("ledger", [])):
         names += [(f"claims.ledger[{i}]", model, models) for model in spoken_of(claim)]
     shown = config["report"].get("datasets", [])

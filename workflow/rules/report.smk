@@ -48,7 +48,7 @@ rule usage:
         "../envs/vreid.yaml"
     params:
         spec=canonical(usage_spec()),
-        runs=canonical(benchmarked_runs()),
+        runs=lambda w: told_at_length("benchmarked-runs", benchmarked_runs()),
         stem=lambda w, output: output.csv.removesuffix(".csv"),
         code=code_digest("vreid.usage"),
     shell:
@@ -168,7 +168,7 @@ rule report:
     conda:
         "../envs/vreid.yaml"
     params:
-        manifest=report_manifest,
+        manifest=lambda w: told_at_length("report", report_manifest()),
         code=code_digest("vreid.report"),
     shell:
         "python -m vreid report --manifest {params.manifest:q} --out {output:q} 2>&1 | tee {log}"

@@ -12,7 +12,7 @@ def table_metrics(name):
     paths = [
         f"{run}/{place.test}/metrics.json"
         for place in places(table)
-        for run in runs(place.train, place.row["model"], place.row.get("seeds", table.get("seeds", config["seeds"])))
+        for run in runs(place.train, place.row["model"], table.get("seeds", config["seeds"]))
     ]
     return list(dict.fromkeys(paths))  # columns may differ in their protocol alone
 
@@ -128,7 +128,8 @@ def usage_spec():
 def quoted_by_claims():
     """What the ledger can quote of the tables' runs: metrics.json files, and the costs of models."""
     models = {model for claim in config["claims"]["ledger"] for model in spoken_of(claim)}
-    data = {config["claims"]["home"], config["claims"]["away"]}
+    places = [config["claims"], *config["claims"].get("datasets", {}).values()]
+    data = {own[side] for own in places for side in ("home", "away")}
     runs = [path for path in METRICS if Path(path).parents[2].name in models]
     costs = {f"results/cost/{model}.json" for model in models}
     return {
@@ -161,25 +162,23 @@ def completion_files(name):
     }
 
 
-def report_manifest(w):
+def report_manifest():
     """What the report shows, as data: specs of tables and figures, and the files that hold their numbers."""
-    return canonical(
-        {
-            "tables": [{"spec": spec, "stem": f"results/tables/{t}"} for t, spec in config["tables"].items()],
-            "figures": [f"results/figures/{name}" for name in config["figures"]],
-            "datasets": [
-                {
-                    "name": name,
-                    "rendered": is_rendered(name),
-                    "index": f"results/index/{name}/annotated.csv.gz",
-                    "contact_sheet": f"results/figures/contact-{name}.png",
-                }
-                for name in config["report"]["datasets"]
-            ],
-            "usage": {"spec": usage_spec(), "stem": "results/tables/cost"},
-            "completions": [completion_files(name) for name in SHOWN_COMPLETED],
-            "claims": "results/claims.csv",
-            "metrics": METRICS,
-            "trainings": RECORDS,
-        }
-    )
+    return {
+        "tables": [{"spec": spec, "stem": f"results/tables/{t}"} for t, spec in config["tables"].items()],
+        "figures": [f"results/figures/{name}" for name in config["figures"]],
+        "datasets": [
+            {
+                "name": name,
+                "rendered": is_rendered(name),
+                "index": f"results/index/{name}/annotated.csv.gz",
+                "contact_sheet": f"results/figures/contact-{name}.png",
+            }
+            for name in config["report"]["datasets"]
+        ],
+        "usage": {"spec": usage_spec(), "stem": "results/tables/cost"},
+        "completions": [completion_files(name) for name in SHOWN_COMPLETED],
+        "claims": "results/claims.csv",
+        "metrics": METRICS,
+        "trainings": RECORDS,
+    }

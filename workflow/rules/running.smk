@@ -1,23 +1,27 @@
 # While Snakemake runs, and when it ends in failure.
 
 LAST_LINES = 12
-FAILED = re.compile(r"^    log: (.+?) \(check log file", re.M)
+FAILED = re.compile(r"^ +output: (.+)\n +log: (.+?) \(check log file", re.M)  # of a job, or of one of a group
 
 
 def look_for_jobs_when_one_ends(scheduler):
     """Not every second besides, for each job that has ended: that takes a processor from trainings after some hundred.
 
-    With a limit of jobs a second, each look asks for one more a second later, and they never become fewer (Snakemake
-    9.27). A limit over longer time, as that of a cluster's profile, is left.
+    With its own limit of 100 jobs a second, each look asks for one more a second later, and they never become fewer
+    (Snakemake 9.27). A limit that a user or a profile sets is left.
     """
     limiter = getattr(scheduler, "job_rate_limiter", None)
-    if limiter is not None and limiter.timespan <= 1:
+    if limiter is not None and (limiter.max_jobs, limiter.timespan) == (100, 1):
         scheduler.job_rate_limiter = None
 
 
 def failures(said):
-    """The path and the last lines of every log that Snakemake names beside an error, each once."""
-    for path in dict.fromkeys(path.strip() for paths in FAILED.findall(said) for path in paths.split(",")):
+    """The path and the last lines of the logs that Snakemake names beside errors, each once.
+
+    Of what failed and was made in another attempt there is nothing to say.
+    """
+    logs = [log for outputs, log in FAILED.findall(said) if not all(map(os.path.exists, outputs.split(", ")))]
+    for path in dict.fromkeys(logs):
         try:
             lines = Path(path).read_text(errors="replace").splitlines()
         except OSError:

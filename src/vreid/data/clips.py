@@ -23,6 +23,7 @@ from vreid.spec import Augment, Clips, Spec, Training
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+FILL = np.round(255 * np.array(IMAGENET_MEAN)).astype(np.uint8)  # what erasing leaves
 TOLD_SECONDS = 30  # from being told to end to ending
 
 
@@ -175,33 +176,32 @@ def augment(frames: Tensor, spec: Augment, rng: Generator, clip: int = 1) -> Ten
     n, _, h, w = frames.shape
     repeats = clip if spec.scope == "clip" else 1
     drawn = n // repeats
-    top, left = rng.integers(0, 2 * spec.pad + 1, (2, drawn, 1))
-    columns = np.where(rng.random((drawn, 1)) < spec.flip, np.arange(w)[::-1], np.arange(w)) + left
-    rows = np.arange(h) + top
-    erased = _rectangles(drawn, h, w, rng) & (rng.random((drawn, 1, 1)) < spec.erase)
-    rows, columns, erased = (np.repeat(choice, repeats, axis=0) for choice in (rows, columns, erased))
-    padded = torch.nn.functional.pad(frames, (spec.pad,) * 4)
-    index = (
-        torch.arange(n)[:, None, None],
-        slice(None),
-        torch.from_numpy(rows)[:, :, None],
-        torch.from_numpy(columns)[:, None],
-    )
-    cropped = padded[index].permute(0, 3, 1, 2)  # (N, H, W, 3) in memory: channels last
-    mean = (torch.tensor(IMAGENET_MEAN) * 255).round().to(torch.uint8)[:, None, None]
-    return torch.where(torch.from_numpy(erased)[:, None], mean, cropped)
+    top, left = rng.integers(0, 2 * spec.pad + 1, (2, drawn))
+    flipped = rng.random(drawn) < spec.flip
+    rectangles = _rectangles(drawn, h, w, rng)
+    erased = rng.random(drawn) < spec.erase
+    given = frames.permute(0, 2, 3, 1).numpy()
+    padded = np.zeros((h + 2 * spec.pad, w + 2 * spec.pad, 3), np.uint8)
+    inner = padded[spec.pad : spec.pad + h, spec.pad : spec.pad + w]
+    changed = np.empty((n, h, w, 3), np.uint8)  # channels last, as the network wants them
+    for i in range(n):  # and not all at once: a frame stays in the processor's cache
+        draw = i // repeats
+        inner[:] = given[i]
+        cropped = padded[top[draw] :, left[draw] :][:h, :w]
+        changed[i] = cropped[:, ::-1] if flipped[draw] else cropped
+        if erased[draw]:
+            changed[i][rectangles[draw]] = FILL
+    return torch.from_numpy(changed).permute(0, 3, 1, 2)
 
 
-def _rectangles(n: int, h: int, w: int, rng: Generator) -> np.ndarray:
-    """One random rectangle a frame, as masks (n, h, w); one that would not fit is clipped to the frame's side."""
+def _rectangles(n: int, h: int, w: int, rng: Generator) -> list[tuple[slice, slice]]:
+    """One random rectangle a frame, rows and columns; one that would not fit is clipped to the frame's side."""
     area = rng.uniform(0.02, 0.4, n) * h * w
     aspect = np.exp(rng.uniform(np.log(0.3), np.log(3.3), n))
     height = np.clip(np.sqrt(area * aspect).round().astype(int), 1, h)
     width = np.clip(np.sqrt(area / aspect).round().astype(int), 1, w)
     top, left = rng.integers(0, h - height + 1), rng.integers(0, w - width + 1)
-    y, x = np.arange(h)[None, :, None], np.arange(w)[None, None, :]
-    inside_rows = (y >= top[:, None, None]) & (y < (top + height)[:, None, None])
-    return inside_rows & (x >= left[:, None, None]) & (x < (left + width)[:, None, None])
+    return [(slice(t, t + a), slice(l, l + b)) for t, a, l, b in zip(top, height, left, width)]
 
 
 def normalise(frames: Tensor) -> Tensor:

@@ -27,14 +27,13 @@ class FrameReader:
     def __init__(self, root: str | Path, height: int, width: int, stored_size: tuple[int, int] | None = None):
         packs = sorted(Path(root).glob("[!.]*.pack"))  # and not what a killed process left
         self.encoded = Packs(packs) if packs else Loose(Path(root))
-        self.source = Path(root)
         self.size = (height, width)
         self.stored_size = stored_size
         self._kept: dict[str, Tensor] = {}
         self._room = KEPT_BYTES // (3 * height * width)
 
     def __call__(self, names: Sequence[str]) -> Tensor:
-        frames = torch.empty(len(names), 3, *self.size, dtype=torch.uint8)
+        frames = torch.empty(len(names), *self.size, 3, dtype=torch.uint8).permute(0, 3, 1, 2)  # as JPEGs are decoded
         for i, name in enumerate(names):
             frame = self._kept.get(name)
             if frame is None:
@@ -45,17 +44,17 @@ class FrameReader:
         return frames
 
     def _frame(self, name: str) -> Tensor:
-        path = self.source / name
+        where = f"{self.encoded.where}/{name}"
         try:
             frame = decoded(self.encoded(name))
         except RuntimeError as error:
             reason = str(error).splitlines()[0].rpartition(", ")[2]  # after the place in torchvision's source
-            raise InputError(f"{path}: not a JPEG that can be decoded ({reason}); unpack the dataset again") from None
+            raise InputError(f"{where}: not a JPEG that can be decoded ({reason}); {self.encoded.mend}") from None
         size = tuple(frame.shape[1:])
         if self.stored_size and size != self.stored_size:
             raise InputError(
-                f"{path}: the frame is {size[0]}×{size[1]} pixels, but every frame of this dataset should be "
-                f"{self.stored_size[0]}×{self.stored_size[1]}; unpack the dataset again, or correct its `frame_size`"
+                f"{where}: the frame is {size[0]}×{size[1]} pixels, but every frame of this dataset should be "
+                f"{self.stored_size[0]}×{self.stored_size[1]}; {self.encoded.mend}, or correct its `frame_size`"
             )
         return frame if size == self.size else resized(frame, self.size)
 
@@ -68,8 +67,10 @@ def decoded(encoded: np.ndarray) -> Tensor:
 class Loose:
     """Frames by name, each a file of its own below a folder."""
 
+    mend = "unpack the dataset again"
+
     def __init__(self, root: Path):
-        self.root = root
+        self.root = self.where = root
 
     def __call__(self, name: str) -> np.ndarray:
         """The bytes of a frame, uint8 (size,)."""

@@ -6,6 +6,7 @@ are hashes of the frames' names.
 """
 
 import hashlib
+import os
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
@@ -69,15 +70,17 @@ class Pack:
 class Packs:
     """Frames by name, from any of some packs."""
 
+    mend = "unpack the dataset and pack it again"
+
     def __init__(self, paths: Sequence[Path]):
         self.packs = [Pack(path) for path in paths]
+        self.where = " or ".join(str(path) for path in paths)
 
     def __call__(self, name: str) -> np.ndarray:
         for pack in self.packs:
             if (place := pack.find(name)) is not None:
                 return pack.read(place)
-        paths = ", ".join(str(pack.path) for pack in self.packs)
-        raise InputError(f"{paths}: there is no frame {name}; {MEND}")
+        raise InputError(f"{self.where}: there is no frame {name}; {MEND}")
 
 
 def key_of(name: str) -> np.uint64:
@@ -87,7 +90,7 @@ def key_of(name: str) -> np.uint64:
 def pack(index_path: Path, root: Path, split: str, out: Path) -> None:
     """Write the frames of a split (train, or test: queries, gallery and junk) of a tracklet table, found below `root`.
 
-    The frames are read again from what was written, and compared. Raises InputError for a frame that is not there.
+    Then all are read from it, and the checksum of each is compared. Raises InputError for a frame that is not there.
     """
     table = read_tracklets(index_path)
     templates = table.loc[table["split"].isin(SPLITS[split]), "frames"]
@@ -118,6 +121,9 @@ def _write(names: Sequence[str], root: Path, path: Path, label: str) -> None:
             file.write(np.ascontiguousarray(rows[name]).tobytes())
         file.seek(0)
         file.write(HEADER.pack(MAGIC, len(names), position))
+        file.flush()
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)  # so that it is the disk that is read from
 
 
 def _frames(names: Sequence[str], root: Path) -> Iterator[tuple[str, bytes]]:

@@ -26,14 +26,9 @@ class OIM(nn.Module):
     def remember(self, values: Tensor, people: Tensor) -> None:
         """Each person's entry becomes normalise(momentum · entry + (1 − momentum) · value), value by value.
 
-        `values` (N, D) of one person are folded in one after the other, in the order of the batch, as in the original;
-        those of different people at once, so there are as many steps as the commonest person has values. The entries of
+        `values` (N, D) are folded in one after the other, in the order of the batch, as in the original. The entries of
         people who are not among `people` (N,) stay.
         """
-        same = people[:, None] == people[None, :]
-        turns = same.tril(-1).sum(1)  # how many values of the same person come before
-        for turn in range(int(turns.max()) + 1):
-            chosen = turns == turn
-            whose = people[chosen]
-            mixed = self.momentum * self.memory[whose] + (1 - self.momentum) * values[chosen]
-            self.memory[whose] = F.normalize(mixed, dim=1)
+        for value, person in zip(values.split(1), people.split(1)):  # by tensors: a number would wait for the GPU
+            mixed = self.momentum * self.memory[person] + (1 - self.momentum) * value
+            self.memory[person] = F.normalize(mixed, dim=1)

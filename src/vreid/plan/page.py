@@ -113,12 +113,12 @@ def _longest(jobs: pd.DataFrame) -> list[str]:
 def _unknown(jobs: pd.DataFrame) -> list[str]:
     """What the sums leave out because the data is not there to be counted."""
     lines = []
-    if count := jobs.gmac.isna().sum():
+    if count := int(jobs.gmac.isna().sum()):
         lines.append(
             f"Unknown: {count} job{'s' * (count > 1)}, whose data is not indexed yet and whose `expect` does not say "
             "enough. `snakemake --cores 1 results/index/<dataset>/annotated.csv.gz` indexes it."
         )
-    if count := (jobs.gmac.notna() & jobs.validated.isna()).sum():
+    if count := int((jobs.gmac.notna() & jobs.validated.isna()).sum()):
         lines.append(
             f"Left out: the validations of {count} training{'s' * (count > 1)}, whose test frames are not known yet."
         )
