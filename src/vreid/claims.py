@@ -1,8 +1,8 @@
 """The ledger of claims: each claim of the paper as a testable statement, what our runs say of it, and a verdict.
 
 A claim is plain data from the configuration: `where` it stands, its `statement`, the `kind` of test, and what the kind
-needs (KINDS). Data are named `home` (the paper's MARS) and `away` (its DukeMTMC-VideoReID); a model may have data of its
-own in their stead, as VRSTC its completed frames; see `make`.
+needs (KINDS). Data are named `home` (the paper's MARS) and `away` (its DukeMTMC-VideoReID); a model may have data of
+its own in their stead, as VRSTC its completed frames; see `make`.
 
 A test yields effects, which the claim wants above 0, each with an interval. The claim *holds* if every 95 % interval
 lies above 0 (an intersection-union test, which needs no correction for their number). It *does not hold* if any lies
