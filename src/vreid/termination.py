@@ -74,8 +74,9 @@ class Saving(Termination):
         self._save, self._saved, self._took = save, time.monotonic(), 0.0
 
     def unless_within(self, seconds: float) -> None:
-        """Save, unless that was done within so many seconds, or would take more than a fiftieth of the time."""
-        if (began := time.monotonic()) - self._saved > max(seconds, 50 * self._took):
+        """Save, unless that was done within so many seconds (0: always), or would take over a fiftieth of the time."""
+        least = max(seconds, 50 * self._took) if seconds else 0
+        if (began := time.monotonic()) - self._saved > least:
             self._save()
             self._saved = time.monotonic()
             self._took = self._saved - began
