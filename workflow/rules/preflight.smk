@@ -84,7 +84,8 @@ def missing_data():
             yield f"{name} ({wanted}) lacks:"
             yield from came_from(parts, DATASETS[name].get("origin", {})).splitlines()
             if is_fetched(name):
-                yield f"They had been fetched. To fetch them again: uv run snakemake --cores 1 --force {FETCHED.format(dataset=name)}, with the same --configfile"
+                record = FETCHED.format(dataset=name)
+                yield f"They had been fetched. To fetch them again: snakemake --force {record}, with your other arguments"
         yield "Put them there; or name what holds them in datasets.<name>.fetch (archives, folders, files, addresses), or"
         yield "other places in datasets.<name>.root and datasets.<name>.attributes."
 

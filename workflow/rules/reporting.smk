@@ -128,8 +128,8 @@ def usage_spec():
 def quoted_by_claims():
     """What the ledger can quote of the tables' runs: metrics.json files, and the costs of models."""
     models = {model for claim in config["claims"]["ledger"] for model in spoken_of(claim)}
-    places = [config["claims"], *config["claims"].get("datasets", {}).values()]
-    data = {own[side] for own in places for side in ("home", "away")}
+    sides = [config["claims"], *config["claims"].get("datasets", {}).values()]
+    data = {own[side] for own in sides for side in ("home", "away")}
     runs = [path for path in METRICS if Path(path).parents[2].name in models]
     costs = {f"results/cost/{model}.json" for model in models}
     return {
