@@ -52,7 +52,8 @@ def figure_runs(name):
         return []
     if "pairs" not in figure:
         return runs(figure["train"], figure.get("models", [figure.get("model")]), [figure["seed"]])
-    return runs(figure["train"], [model for pair in figure["pairs"] for model in (pair["without"], pair["with"])])
+    models = list(dict.fromkeys(pair[side] for pair in figure["pairs"] for side in ("without", "with")))
+    return runs(figure["train"], models)
 
 
 def points_of(name):

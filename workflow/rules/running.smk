@@ -20,8 +20,8 @@ def failures(said):
 
     Of what failed and was made in another attempt there is nothing to say.
     """
-    logs = [log for outputs, log in FAILED.findall(said) if not all(map(os.path.exists, outputs.split(", ")))]
-    for path in dict.fromkeys(logs):
+    missing = (logs for outputs, logs in FAILED.findall(said) if not all(map(os.path.exists, outputs.split(", "))))
+    for path in dict.fromkeys(path for logs in missing for path in logs.split(", ")):
         try:
             lines = Path(path).read_text(errors="replace").splitlines()
         except OSError:
