@@ -20,7 +20,8 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 import numpy as np  # noqa: E402
 
-from vreid.metrics import cosine_distance, evaluate_features, evaluate_rank  # noqa: E402
+from vreid.distances import cosine_distance  # noqa: E402
+from vreid.metrics import evaluate_features, evaluate_rank  # noqa: E402
 from vreid.progress import Progress  # noqa: E402
 
 NUM_QUERIES, NUM_PEOPLE, NUM_MATCHABLE, NUM_DISTRACTORS, NUM_JUNK = 1980, 626, 6082, 3248, 870

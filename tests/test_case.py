@@ -13,8 +13,8 @@ from torch.utils.flop_counter import FlopCounterMode
 import tiny
 from killed import on_cpu
 from vreid import embed, losses, train
+from vreid.distances import snippet_distance
 from vreid.errors import InputError
-from vreid.metrics import snippet_distance
 from vreid.models.case import METHOD, Options, PairHead, attended, build, pair_loss, parameters, remember, terms
 from vreid.models.method import Labels, Population
 from vreid.progress import Progress

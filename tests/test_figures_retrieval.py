@@ -11,10 +11,11 @@ import torch
 from tiny import CAMERAS, write_dataset
 from vreid import losses
 from vreid.data.tracklets import KEY, write_tracklets
+from vreid.distances import cosine_distance, euclidean_distance
 from vreid.errors import InputError
 from vreid.figures import retrieval
 from vreid.gaps import anchor_gaps, largest, mean_gap, measured_again, spread
-from vreid.metrics import PROTOCOLS, cosine_distance, euclidean_distance, evaluate_features
+from vreid.metrics import PROTOCOLS, evaluate_features
 
 REMOVED, INSIDE = PROTOCOLS[:2]
 FIGURE = {

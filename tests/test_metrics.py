@@ -7,7 +7,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from vreid.metrics import DISTANCES, PROTOCOLS, average_precision, cosine_distance, evaluate_features, evaluate_rank
+from vreid.distances import DISTANCES, cosine_distance
+from vreid.metrics import PROTOCOLS, average_precision, evaluate_features, evaluate_rank
 
 KINDS = ("hits", "trapezoid")
 TOLERANCE = 1e-12

@@ -6,9 +6,10 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from vreid import metrics
+from vreid import distances
+from vreid.distances import snippet_distance
 from vreid.errors import InputError
-from vreid.metrics import evaluate_features, snippet_distance
+from vreid.metrics import evaluate_features
 from vreid.score import read_features, score
 
 WIDTH, FRAMES = 5, 3
@@ -77,7 +78,7 @@ def test_it_is_what_the_formulas_say_where_tracklets_have_one_to_four_snippets(a
 def test_the_size_of_the_blocks_changes_nothing(attention, block, monkeypatch):
     queries, gallery = (tracklets(counts, SIZE[attention]) for counts in ([3, 1, 2], [1, 3, 3, 2, 1, 2, 3]))
     expected = snippet_distance(queries, gallery, **parameters(attention))
-    monkeypatch.setattr(metrics, "_SNIPPETS", block)
+    monkeypatch.setattr(distances, "_SNIPPETS", block)
     assert snippet_distance(queries, gallery, **parameters(attention)) == pytest.approx(expected, abs=1e-6)
 
 

@@ -136,7 +136,7 @@ def test_canonical_text_is_the_same_for_equal_data():
             "run.json: clips: order: 'random' is none of consecutive, shuffled",
         ),
         (changed(clips={"frames": 0}), "run.json: clips: frames: 0 is not at least 1"),
-        (changed(training={"people": 0}), "run.json: training: people: 0 is not at least 1"),
+        (changed(training={"people": 0}), "run.json: training: people: 0 is not at least 2"),
         (
             changed(training={"precision": "float16"}),
             "run.json: training: precision: 'float16' is none of auto",
@@ -244,7 +244,7 @@ def test_one_model_s_setting_changes_that_model_s_digest_alone():
     "mapping, told",
     [
         ({"seed": -1}, "seed: -1 is not at least 0"),
-        ({"training": {"lr": -1.0}}, "lr: -1.0 is not at least 0"),
+        ({"training": {"lr": -1.0}}, "lr: -1.0 is not above 0"),
         ({"training": {"threads": 0}}, "threads: 0 is not at least 1"),
         ({"training": {"milestones": [0.5, 7.0]}}, "milestones: 7.0 is not at least 0 and at most 1"),
         ({"augment": {"pad": -3}}, "pad: -3 is not at least 0"),

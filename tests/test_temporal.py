@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch.testing import assert_close
 from torch.utils.flop_counter import FlopCounterMode
 
-from vreid import losses, metrics
+from vreid import losses
+from vreid.distances import DISTANCES
 from vreid.errors import InputError
 from vreid.models import method as methods
 from vreid.models import multitask
@@ -231,8 +232,8 @@ def test_in_the_unified_recipe_pooling_is_our_baseline_itself():
     assert terms(one, labels, Options()) == multitask.terms(other, labels, multitask.Options())
     embedded = one.embedding.detach().numpy()
     finished = METHOD.finish(embedded, Options(), None)
-    by_pooling = metrics.DISTANCES[METHOD.distance](finished, finished)
-    by_baseline = metrics.DISTANCES[multitask.METHOD.distance](embedded, embedded)
+    by_pooling = DISTANCES[METHOD.distance](finished, finished)
+    by_baseline = DISTANCES[multitask.METHOD.distance](embedded, embedded)
     np.testing.assert_allclose(by_pooling**2 / 2, by_baseline, atol=1e-6)
 
 

@@ -7,7 +7,7 @@ its others, whatever their cameras.
 import numpy as np
 import pandas as pd
 
-from vreid.metrics import Distance
+from vreid.distances import Distance
 
 CHUNK = 256  # rows of distances at a time
 

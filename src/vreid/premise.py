@@ -8,9 +8,9 @@ import pandas as pd
 
 from vreid.data.attributes import vocabulary_of
 from vreid.data.tracklets import KEY, read_tracklets
+from vreid.distances import cosine_distance
 from vreid.errors import InputError
 from vreid.files import written_whole
-from vreid.metrics import cosine_distance
 from vreid.score import read_features
 
 LEAST_PAIRS = 4  # of a person whose correlation counts

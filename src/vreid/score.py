@@ -14,9 +14,10 @@ import pandas as pd
 
 from vreid import provenance
 from vreid.data.attributes import QUALITY
+from vreid.distances import DISTANCES
 from vreid.errors import InputError
 from vreid.files import written_whole
-from vreid.metrics import DISTANCES, JUNK, PROTOCOLS, attribute_scores, evaluate_features
+from vreid.metrics import JUNK, PROTOCOLS, attribute_scores, evaluate_features
 
 LABELS = ("pids", "camids", "tracklets", "splits")
 SPLITS = ("query", "gallery", "junk")

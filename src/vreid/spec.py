@@ -74,7 +74,8 @@ class Clips:
     def __post_init__(self):
         one_of("order", self.order, ("consecutive", "shuffled"))
         within(self, "stride", at_least=0)
-        within(self, "frames", "height", "width", "test_clips", "validation_clips", at_least=1)
+        within(self, "height", "width", at_least=8)
+        within(self, "frames", "test_clips", "validation_clips", at_least=1)
 
 
 @dataclass(frozen=True)
@@ -122,9 +123,12 @@ class Training:
         one_of("schedule", self.schedule, ("steps", "exponential"))
         if self.schedule == "exponential" and len(self.milestones) != 1:
             raise InputError(f"milestones: an exponential schedule starts at one, not {len(self.milestones)}")
-        within(self, "people", "clips", "validate_every", "threads", at_least=1)
-        within(self, "epochs", "lr", "lr_scale", "trunk_rate", "weight_decay", at_least=0)
-        within(self, "warmup", "warmup_from", "milestones", "decay", "momentum", at_least=0, at_most=1)
+        within(self, "people", at_least=2)
+        within(self, "clips", "validate_every", "threads", at_least=1)
+        within(self, "epochs", "lr_scale", "trunk_rate", "weight_decay", at_least=0)
+        within(self, "lr", above=0)
+        within(self, "warmup", "warmup_from", "milestones", "momentum", at_least=0, at_most=1)
+        within(self, "decay", above=0, at_most=1)
 
 
 @dataclass(frozen=True)

@@ -26,11 +26,12 @@ from vreid import checkpoints, losses, provenance
 from vreid.data import attributes, clips
 from vreid.data.frames import FrameReader
 from vreid.data.tracklets import COLUMNS, read_tracklets
+from vreid.distances import DISTANCES, Distance
 from vreid.embed import features, test_tracklets
 from vreid.errors import InputError
 from vreid.files import written_whole
 from vreid.hardware import autocast, device, device_name, precision, to_network
-from vreid.metrics import DISTANCES, PROTOCOLS, Distance, evaluate_features
+from vreid.metrics import PROTOCOLS, evaluate_features
 from vreid.models import method as methods
 from vreid.progress import Progress
 from vreid.spec import Spec, Training

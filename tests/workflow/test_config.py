@@ -288,6 +288,25 @@ def test_the_schema_knows_the_settings_that_the_code_has(name, settings):
     assert list(DEFINITIONS[name]["properties"]) == [field.name for field in dataclasses.fields(settings)]
 
 
+@pytest.mark.parametrize(
+    "name, settings",
+    [("trunk", spec.Trunk), ("clips", spec.Clips), ("augment", spec.Augment), ("training", spec.Training)],
+)
+def test_code_and_schema_bound_a_setting_alike(name, settings):
+    small = {"name": "small"} if name == "trunk" else {}  # resnet50 has one width
+    for key, rules in DEFINITIONS[name]["properties"].items():
+        outwards = {"minimum": -1, "maximum": 1}
+        allowed = [rules[bound] for bound in outwards if bound in rules]
+        refused = [rules[bound] + step for bound, step in outwards.items() if bound in rules]
+        refused += [rules[bound] for bound in ("exclusiveMinimum",) if bound in rules]
+        assert refused or rules.get("type") not in ("integer", "number"), key
+        for value in allowed:
+            spec.build(settings, {**small, key: value}, name)
+        for value in refused:
+            with pytest.raises(InputError, match=f"^{name}: {key}: "):
+                spec.build(settings, {**small, key: value}, name)
+
+
 def test_the_schema_knows_the_choices_that_the_code_has():
     dataset, options = DEFINITIONS["dataset"]["properties"], DEFINITIONS["multitask"]["properties"]
     assert dataset["layout"]["enum"] == list(layouts.LAYOUTS)

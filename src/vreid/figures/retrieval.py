@@ -15,10 +15,11 @@ from matplotlib.patches import Rectangle
 
 from vreid import gaps
 from vreid.data.tracklets import KEY, expand_frames, read_tracklets
+from vreid.distances import DISTANCES, Distance
 from vreid.errors import InputError
 from vreid.figures.drawing import BLUE, INK, ORANGE, STYLE, Said, cell, save, signed
 from vreid.figures.frames import height_of, read_picture
-from vreid.metrics import DISTANCES, JUNK, PROTOCOLS, Distance, Protocol, evaluate_features
+from vreid.metrics import JUNK, PROTOCOLS, Protocol, evaluate_features
 from vreid.score import LABELS, read_features
 
 Spec = Mapping[str, Any]

@@ -1,8 +1,8 @@
 """Competitive snippet-similarity aggregation with co-attentive snippet embedding (CASE; Chen et al., CVPR 2018).
 
 A tracklet is cut into short overlapping snippets. Two snippets are compared with the frames of the second weighted by
-what the first asks for, and two tracklets by their best matching snippets alone (`metrics.snippet_distance`). RGB only:
-the published 86.3 / 76.1 on MARS has optical flow beside it.
+what the first asks for, and two tracklets by their best matching snippets alone (`distances.snippet_distance`). RGB
+only: the published 86.3 / 76.1 on MARS has optical flow beside it.
 
 Where the paper and its released code differ: a snippet's query is the mean over its frames, as the code has it (the
 paper: an LSTM's); the second snippet is weighted by the first's query, as the paper has it (the code's forward pass: by
@@ -17,8 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vreid.distances import SNIPPET_ATTENTION
 from vreid.errors import InputError
-from vreid.metrics import SNIPPET_ATTENTION
 from vreid.models.method import Labels, Method, Outputs, Population
 from vreid.models.oim import OIM
 from vreid.models.precision import unrounded
@@ -183,7 +183,7 @@ def remember(network: Case, outputs: Outputs, labels: Labels) -> None:
 
 
 def parameters(network: Case, options: Options) -> dict[str, np.ndarray]:
-    """The arguments of `metrics.snippet_distance`."""
+    """The arguments of `distances.snippet_distance`."""
     found = {"attention": np.array(options.attention), "fraction": np.array(options.fraction)}
     if options.attention != "mean":
         weight, bias = network.pair.folded()

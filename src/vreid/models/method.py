@@ -5,7 +5,7 @@
 3. What loss?                          `losses`: Outputs + Labels → named terms, whose sum is minimised
 4. What stands for a tracklet?         `test_clips`, a name in `clips.TEST_CLIPS`; `pool` makes one feature of their
                                        embeddings, and `finish` what is stored of it
-5. How far apart are two tracklets?    `distance`, a name in `metrics.DISTANCES`, and its `parameters`
+5. How far apart are two tracklets?    `distance`, a name in `distances.DISTANCES`, and its `parameters`
 
 What every method is called with, and what is expected of it:
 
