@@ -157,7 +157,7 @@ def test_a_folder_without_people_is_not_the_part(place, tmp_path):
 
 
 def test_a_part_that_another_process_fetches_is_left_to_it(place, tmp_path):
-    code = "import sys, time; from vreid.termination import only_writer; from pathlib import Path\n"
+    code = "import sys, time; from vreid.locks import only_writer; from pathlib import Path\n"
     code += "with only_writer(Path(sys.argv[1])): print(flush=True); time.sleep(60)"
     command = [sys.executable, "-c", code, str(tmp_path / "mars/.fetching")]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as other:

@@ -24,11 +24,11 @@ from vreid.data.attributes import IRRELEVANT, RELEVANT_MARS
 from vreid.data.frames import FrameReader
 from vreid.data.tracklets import COLUMNS, expand_frames
 from vreid.errors import InputError
+from vreid.locks import only_writer
 from vreid.metrics import evaluate_features
 from vreid.models import method as methods
 from vreid.score import score
 from vreid.spec import Spec, Training
-from vreid.termination import only_writer
 
 FULL = {"streams": ["reid", "irrelevant", "relevant"], "losses": ["softmax", "triplet", "attributes", "aitl"]}
 BASELINE = {"streams": ["reid"], "losses": ["softmax", "triplet"]}

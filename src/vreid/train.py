@@ -31,11 +31,12 @@ from vreid.embed import features, test_tracklets
 from vreid.errors import InputError
 from vreid.files import written_whole
 from vreid.hardware import autocast, device, device_name, precision, to_network
+from vreid.locks import only_writer
 from vreid.metrics import PROTOCOLS, evaluate_features
 from vreid.models import method as methods
 from vreid.progress import Progress
 from vreid.spec import Spec, Training
-from vreid.termination import Saving, only_writer
+from vreid.termination import Saving
 
 HISTORY = ("epoch", "step", "lr", "loss", "dvdp", "spread", "seconds", "mAP", "R1")  # where no epoch says more
 COLLAPSED = 1e-3  # a mean cosine distance between people below this tells nobody apart

@@ -26,10 +26,10 @@ from vreid.embed import load_weights
 from vreid.errors import InputError
 from vreid.files import written_whole
 from vreid.hardware import autocast, device, device_name
+from vreid.locks import folder_written_whole
 from vreid.models.vrstc.regions import references
 from vreid.models.vrstc.stcnet import CompletionNetwork
 from vreid.progress import Progress
-from vreid.termination import folder_written_whole
 
 JPEG = {"format": "JPEG", "quality": 95, "subsampling": 0}
 BATCH = 32

@@ -33,12 +33,13 @@ from vreid.data.tracklets import expand_frames, read_tracklets
 from vreid.errors import InputError
 from vreid.files import written_whole
 from vreid.hardware import autocast, device, device_name, precision
+from vreid.locks import only_writer
 from vreid.models.vrstc import losses
 from vreid.models.vrstc.regions import references
 from vreid.models.vrstc.stcnet import CompletionNetwork, Discriminators
 from vreid.progress import Progress
 from vreid.spec import build, one_of, within
-from vreid.termination import Saving, only_writer
+from vreid.termination import Saving
 
 CHECKPOINT_SECONDS = 15.0  # where a row of the history ends
 MIDWAY_SECONDS = 60.0  # between two rows

@@ -24,7 +24,7 @@ from vreid.fetch.download import (
     name_of,
 )
 from vreid.files import written_whole
-from vreid.termination import only_writer
+from vreid.locks import only_writer
 
 # What each layout holds below its root: folders of frames, and files. The attributes, which a configuration may keep
 # elsewhere, come on top.

@@ -14,8 +14,8 @@ import numpy as np
 from scipy.io import savemat
 
 from vreid.files import written_whole
+from vreid.locks import folder_written_whole
 from vreid.progress import Progress
-from vreid.termination import folder_written_whole
 from vreid.walkers import marginals
 from vreid.walkers.frames import frame_names, write_chunk
 from vreid.walkers.population import tracklets
