@@ -94,7 +94,16 @@ def write_cost(root: Path, model: str, **cost) -> Path:
     path = root / "cost" / f"{model}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(
-        json.dumps({"model": model, "parameters": 24_790_000, "clip_frames": 4, "clip_gmac": 16.21, **cost})
+        json.dumps(
+            {
+                "model": model,
+                "scale": "ResNet-50 at 256×128",
+                "parameters": 24_790_000,
+                "clip_frames": 4,
+                "clip_gmac": 16.21,
+                **cost,
+            }
+        )
     )
     return path
 

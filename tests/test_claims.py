@@ -351,7 +351,8 @@ def test_the_frontier_asks_only_those_that_cost_no_more(tmp_path):
     costs = []
     for model, gmac in {"aitl": 20.0, "cheap": 16.0, "dear": 60.0}.items():
         costs.append(tmp_path / f"{model}.json")
-        costs[-1].write_text(f'{{"model": "{model}", "parameters": 1, "clip_frames": 4, "clip_gmac": {gmac}}}')
+        cost = {"model": model, "scale": "ResNet-50 at 256×128", "parameters": 1, "clip_frames": 4, "clip_gmac": gmac}
+        costs[-1].write_text(json.dumps(cost))
     asked = {"kind": "frontier", "model": "aitl"}
     assert judged(metrics, costs=costs, over=["cheap", "dear"], **asked)["verdict"] == "holds"
     assert "costs as little" in judged(metrics, costs=costs, over=["dear"], **asked)["note"]

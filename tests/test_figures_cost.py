@@ -27,7 +27,13 @@ def measured(tmp_path):
     costs = []
     for model, clip in {"baseline": 16.0, "fu": 16.25}.items():
         costs.append(tmp_path / f"{model}.json")
-        counted = {"model": model, "parameters": 1, "clip_frames": 4, "clip_gmac": clip}
+        counted = {
+            "model": model,
+            "scale": "ResNet-50 at 256×128",
+            "parameters": 1,
+            "clip_frames": 4,
+            "clip_gmac": clip,
+        }
         costs[-1].write_text(json.dumps(counted | {"tracklet_frames": 56, "tracklet_gmac": 14 * clip}))
     return metrics, costs
 

@@ -306,10 +306,23 @@ def test_a_source_that_not_every_row_has_is_named_with_its_rows(tmp_path):
     spec = changed(published="S5", rows=rows, metrics=["R1", "mAP"])
     frame = made(write_scores(tmp_path, {"zheng-xqda": [0.5], "fu-t6": [0.6], "li": [0.7]}), spec)
     assert typeset.published_sources(frame) == [
-        "Zheng et al. 2016 (recollected, not checked) (XQDA)",
+        "Zheng et al. 2016 (XQDA)",
         "arXiv:2006.07597 Fig. 8 (STA)",
     ]
     assert frame.R1_published.to_list() == ["65.3", "", ""]
+
+
+def test_a_value_that_is_recollected_is_marked_and_the_mark_explained(tmp_path):
+    rows = [{"model": "liu-ste", "label": "STE-NVAN"}]
+    frame = made(
+        write_scores(tmp_path / "one", {"liu-ste": [0.5]}), changed(published="S5", rows=rows, metrics=["R1", "mAP"])
+    )
+    _, published = typeset.groups(TABLE | {"metrics": ["R1", "mAP"]}, frame)
+    assert [cell.text for cell in published.rows[0]] == ["88.9†", "81.2"]
+    assert "† recollected, and not checked against the source." in typeset.notes(TABLE | {"rows": rows}, frame)
+    models = {row["model"]: [0.5] for row in TABLE["rows"]}
+    checked = made(write_scores(tmp_path / "other", models))
+    assert not any("†" in note for note in typeset.notes(TABLE, checked))
 
 
 def test_the_published_values_are_those_of_the_paper():
@@ -388,7 +401,8 @@ def test_costs_stand_at_the_end_of_a_row_and_seconds_beside_the_scores(tmp_path)
     groups = typeset.groups(spec, frame)
     assert groups[0].heads == ("seeds", "R1", "mAP", "feature length", "training, s")
     assert [cell.text for cell in groups[0].rows[1][-2:]] == ["128", "60"]
-    assert groups[-1].title == typeset.COST and [cell.text for cell in groups[-1].rows[1]] == ["24.79", "4", "20.54"]
+    assert groups[-1].title == "cost with ResNet-50 at 256×128"
+    assert [cell.text for cell in groups[-1].rows[1]] == ["24.79", "4", "20.54"]
 
 
 def test_a_missing_or_torn_cost_is_named(tmp_path):
@@ -397,7 +411,7 @@ def test_a_missing_or_torn_cost_is_named(tmp_path):
         tables.make(changed(costs=True), metrics, PUBLISHED, tmp_path / "t", [write_cost(tmp_path, "baseline")])
     torn = tmp_path / "torn.json"
     torn.write_text('{"model": "aitl"}')
-    with pytest.raises(InputError, match=r"torn\.json: the key 'parameters' is missing"):
+    with pytest.raises(InputError, match=r"torn\.json: the key 'scale' is missing"):
         tables.make(changed(costs=True), metrics, PUBLISHED, tmp_path / "t", [torn])
     assert not list(tmp_path.glob("t.*"))
 

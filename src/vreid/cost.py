@@ -43,6 +43,12 @@ def cost(spec: Spec, people: int, tracklet_frames: int) -> Cost:
     )
 
 
+def scale(spec: Spec) -> str:
+    """What costs are counted with, in words, such as "ResNet-50 at 256×128"."""
+    trunk = "ResNet-50" if spec.trunk.name == "resnet50" else f"the {spec.trunk.name} trunk of width {spec.trunk.width}"
+    return f"{trunk} at {spec.clips.height}×{spec.clips.width}"
+
+
 def step_gmac(spec: Spec, people: int) -> float:
     """10⁹ multiply-adds of one training step: the whole batch forwards and backwards, at the sizes of the spec.
 
@@ -74,6 +80,7 @@ def _gmac(network: torch.nn.Module, spec: Spec, frames: int) -> float:
 def write_costs(specs: Iterable[Spec], people: int, tracklet_frames: int, folder: Path) -> None:
     """Write the cost of each model to `folder`/<model>.json."""
     for spec in specs:
-        found = {"model": spec.model, "method": spec.method, **cost(spec, people, tracklet_frames)._asdict()}
+        found = {"model": spec.model, "method": spec.method, "scale": scale(spec)}
+        found |= cost(spec, people, tracklet_frames)._asdict()
         with written_whole(folder / f"{spec.model}.json") as aside:
             aside.write_text(json.dumps(found, indent=2) + "\n")

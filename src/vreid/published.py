@@ -6,6 +6,7 @@ import pandas as pd
 
 from vreid.errors import InputError
 
+UNCHECKED = " (recollected, not checked)"  # at the end of a source
 COLUMNS = ["table", "row", "train", "test", "metric", "value", "protocol", "note", "source"]
 
 

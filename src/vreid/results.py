@@ -149,7 +149,7 @@ def _read_training(path: Path) -> Training:
 def read_cost(path: str | Path) -> Mapping[str, Any]:
     """What `vreid.cost` found of a model."""
     cost = read_json(Path(path))
-    for key in ("model", "parameters", "clip_frames", "clip_gmac"):
+    for key in ("model", "scale", "parameters", "clip_frames", "clip_gmac"):
         if not isinstance(cost, dict) or key not in cost:
             raise InputError(f"{path}: the key {key!r} is missing; count the model's cost again")
     return cost

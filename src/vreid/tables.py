@@ -25,7 +25,7 @@ import pandas as pd
 
 from vreid import typeset
 from vreid.errors import InputError
-from vreid.published import read_published
+from vreid.published import UNCHECKED, read_published
 from vreid.results import Result, mean_and_std, read_cost, read_results
 from vreid.typeset import columns
 
@@ -86,10 +86,11 @@ def tabulate(
 
     Columns of each metric: `_mean` and `_std` over the seeds, in percent (sample standard deviation; NaN for
     one seed), and `_published`, text as printed, which was measured on `published_train`, `published_test` under
-    `published_protocol`. With costs, `parameters` and `GMAC` of a model at the paper's scale, in millions and thousands
-    of millions, for a clip of `frames`, `seconds_mean` of its trainings, and `length`, the numbers of a feature as it
-    was tested. With `decline`, `decline_mean` and `_std` of the columns that test on another dataset, in percent of
-    what the same runs score on their own.
+    `published_protocol`; `published_unchecked` names the metrics whose value is recollected. With costs, `parameters`
+    and `GMAC` of a model, in millions and thousands of millions, for a clip of `frames`, counted with `scale` (say
+    ResNet-50 at 256×128); `seconds_mean` of its trainings, and `length`, the numbers of a feature as it was tested.
+    With `decline`, `decline_mean` and `_std` of the columns that test on another dataset, in percent of what the same
+    runs score on their own.
     Raises InputError for a run that is missing, or does not belong in this table.
     """
     known = {cost["model"]: cost for cost in costs}
@@ -116,6 +117,7 @@ def _cost(spec: Spec, model: str, runs: Sequence[Result], known: Mapping[str, Ma
         raise InputError(f"table {spec['number']}: no cost of the model {model!r} is given; count it")
     seconds, _ = mean_and_std(run.provenance.get("seconds", math.nan) for run in runs)
     return {
+        "scale": known[model]["scale"],
         "parameters": round(known[model]["parameters"] / 1e6, 2),
         "GMAC": round(known[model]["clip_gmac"], 2),
         "frames": known[model]["clip_frames"],
@@ -196,6 +198,7 @@ def _beside(spec: Spec, row: Spec, column: Spec, published: pd.DataFrame) -> dic
         "published_test": test,
         "published_protocol": "; ".join(protocols),
         "published_source": "; ".join(sources),
+        "published_unchecked": " ".join(key[-1] for key in printed if published.source[key].endswith(UNCHECKED)),
     }
 
 

@@ -12,9 +12,10 @@ import pandas as pd
 from tabulate import tabulate
 
 from vreid.files import written_whole
+from vreid.published import UNCHECKED
 
 BLANK = "—"
-COST = "cost with ResNet-50 at 256×128"
+MARK = "†"  # of a published value that was not checked against its source
 BOLD_RULE = (
     "Bold marks the best mean of a column if its lead over the next best exceeds the sum of their standard "
     "deviations, both over two seeds or more."
@@ -94,19 +95,16 @@ def groups(spec: Mapping[str, Any], frame: pd.DataFrame) -> list[Group]:
         found.append(_group(title, True, ("seeds", *metrics, *lost, *seconds), ours, models))
         if first.published_test:
             where = pair(*(NAMES.get(name, name) for name in (first.published_train, first.published_test)))
-            shown = [f"{metric}_published" for metric in metrics]
             differ = len(set(part.published_protocol) - {""}) > 1
-            heads, shown = (*metrics, *["protocol"] * differ), [*shown, *["published_protocol"] * differ]
-            values = part.set_index("model")[shown].replace("", BLANK)
-            rows = {model: tuple(Cell(value) for value in row) for model, *row in values.itertuples()}
-            found.append(_group(f"published ({where})", False, heads, rows, models))
+            rows = {row["model"]: _printed(row, metrics, differ) for row in part.to_dict("records")}
+            found.append(_group(f"published ({where})", False, (*metrics, *["protocol"] * differ), rows, models))
     if "GMAC" in frame:
         once = frame.drop_duplicates("model")
         shown = {
             row.model: (f"{row.parameters:.2f}", f"{row.frames:.0f}", f"{row.GMAC:.2f}") for row in once.itertuples()
         }
         costs = {model: tuple(map(Cell, texts)) for model, texts in shown.items()}
-        found.append(_group(COST, True, ("parameters, M", "frames a clip", "GMAC a clip"), costs, models))
+        found.append(_group(cost_title(frame), True, ("parameters, M", "frames a clip", "GMAC a clip"), costs, models))
     return found
 
 
@@ -149,9 +147,11 @@ def notes(spec: Mapping[str, Any], frame: pd.DataFrame) -> list[str]:
             f"Decline: the share of {spec['decline']} that is lost against the test on a model's own data, in percent."
         )
     if "GMAC" in frame:
-        said.append(f"{COST}: counted, not timed; a GMAC is 10⁹ multiply-adds of one test clip.")
+        said.append(f"{cost_title(frame)}: counted, not timed; a GMAC is 10⁹ multiply-adds of one test clip.")
     if sources := published_sources(frame):
         said.append(f"Published: as printed in {'; '.join(sources)}; {BLANK} where not printed or not legible.")
+        if frame.published_unchecked.any():
+            said.append(f"{MARK} recollected, and not checked against the source.")
     return [*said, BOLD_RULE]
 
 
@@ -172,7 +172,7 @@ def published_sources(frame: pd.DataFrame) -> list[str]:
     whose: dict[str, list[str]] = {}
     for label, sources in zip(rows.label, rows.published_source):
         for source in sources.split("; "):
-            whose.setdefault(source, []).append(label)
+            whose.setdefault(source.removesuffix(UNCHECKED), []).append(label)
     everyone = set(rows.label)
     return [s if set(whose[s]) == everyone else f"{s} ({', '.join(dict.fromkeys(whose[s]))})" for s in sorted(whose)]
 
@@ -194,6 +194,11 @@ def recipes(part: pd.DataFrame) -> str:
     rows = part.groupby("recipe", sort=False).label.agg(list).sort_values(key=lambda rows: -rows.str.len())
     others = [f"{recipe} for {', '.join(labels)}" for recipe, labels in rows.iloc[1:].items()]
     return "; but ".join([f"recipe {rows.index[0]}", *others])
+
+
+def cost_title(frame: pd.DataFrame) -> str:
+    """What parameters and multiply-adds are counted with, such as "cost with ResNet-50 at 256×128"."""
+    return f"cost with {' or '.join(dict.fromkeys(frame.scale))}"
 
 
 def pair(train: str, test: str) -> str:
@@ -262,6 +267,13 @@ def _measured(row: Any, metrics: tuple[str, ...], best: Mapping[str, str | None]
     if hasattr(row, "seconds_mean"):
         cells += [Cell(f"{row.length:.0f}", run=run), Cell(f"{row.seconds_mean:.0f}", run=run)]
     return tuple(cells)
+
+
+def _printed(row: Mapping[str, Any], metrics: tuple[str, ...], protocol: bool) -> tuple[Cell, ...]:
+    marks = {metric: MARK for metric in row["published_unchecked"].split()}
+    values = [(row[f"{metric}_published"], marks.get(metric, "")) for metric in metrics]
+    cells = [Cell(f"{value}{mark}" if value else BLANK) for value, mark in values]
+    return (*cells, *[Cell(row["published_protocol"] or BLANK)] * protocol)
 
 
 def averaged(row: Any, name: str, run: tuple[str, str, str], digits: int = 1, best: bool = False) -> Cell:

@@ -89,9 +89,10 @@ def tabulate(
 ) -> pd.DataFrame:
     """One row a model × training dataset × test dataset ("" if it was not tested).
 
-    `parameters` and `GMAC` of a clip, in millions and thousands of millions, at the scale at which costs are counted;
-    of each job `_seconds` and `_max_rss` (MiB), `_mean` and `_std` over the seeds. A training that went on from a
-    checkpoint has a benchmark of its last part only: its seed stands in `resumed`, and its seconds count in no mean.
+    `parameters` and `GMAC` of a clip, in millions and thousands of millions, counted with `scale`, say ResNet-50 at
+    256×128; of each job `_seconds` and `_max_rss` (MiB), `_mean` and `_std` over the seeds. A training that went on
+    from a checkpoint has a benchmark of its last part only: its seed stands in `resumed`, and its seconds count in no
+    mean.
     Raises InputError for a file that is missing or torn, a run that is given twice, a cost that is missing.
     """
     known = {cost["model"]: cost for cost in costs}
@@ -120,6 +121,7 @@ def tabulate(
                 "num_seeds": len(seeds),
                 "resumed": " ".join(str(run["record"]["seed"]) for run in own if _was_resumed(run)),
                 "machines": "; ".join(dict.fromkeys(machine(run["record"]) for run in own)),
+                "scale": known[model]["scale"],
                 "parameters": round(known[model]["parameters"] / 1e6, 2),
                 "GMAC": round(known[model]["clip_gmac"], 2),
                 **_took("training", own),
@@ -162,7 +164,7 @@ def shown(spec: Mapping[str, Any], frame: pd.DataFrame) -> Shown:
     counted = tuple((Cell(f"{row.parameters:.2f}"), Cell(f"{row.GMAC:.2f}")) for row in rows)
     groups = [
         Group("runs", True, ("trained on", "tested on", "seeds"), data),
-        Group(typeset.COST, True, ("parameters, M", "GMAC a clip"), counted),
+        Group(typeset.cost_title(frame), True, ("parameters, M", "GMAC a clip"), counted),
     ]
     for job in JOBS:
         cells = tuple(

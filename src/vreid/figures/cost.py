@@ -62,7 +62,7 @@ def points(spec: Spec, metrics: Iterable, costs: Iterable, published: str | Path
             raise InputError(f"figure {spec['number']}: no {lacking} given is of {who}; make it, or take the row out")
         mean, std = mean_and_std(100 * run.scores["mAP"] for run in runs)
         about = {"label": entry["label"], "model": entry["model"], "frames": known[entry["model"]]["clip_frames"]}
-        about["tracklet_frames"] = known[entry["model"]]["tracklet_frames"]
+        about |= {key: known[entry["model"]][key] for key in ("scale", "tracklet_frames")}
         own = {"mAP": round(mean, 6), "std": round(std, 6), "num_seeds": len(runs), "rendered": runs[0].rendered}
         own["protocol"] = runs[0].headline
         for panel in ("clip", "tracklet"):
@@ -95,8 +95,9 @@ def said(spec: Spec, frame: pd.DataFrame) -> Said:
             f"Filled: measured on {spec['test']} ({kind}), protocol {own.protocol.iloc[0]}, mean over the seeds with "
             "their sample standard deviation. Hollow: as the paper printed it, on MARS, which is another scale and "
             "therefore a panel of its own. Multiply-adds are counted with torch’s FlopCounterMode, halved, with "
-            "ResNet-50 at 256×128; those of a tracklet by each method’s own test rule, of "
-            f"{own.tracklet_frames.iloc[0]} frames. {own.loc[cheap, 'label']} is the cheapest.{single}"
+            f"{' or '.join(dict.fromkeys(own.scale))}, whatever trunk the mAP is of; those of a tracklet by each "
+            f"method’s own test rule, of {own.tracklet_frames.iloc[0]} frames. "
+            f"{own.loc[cheap, 'label']} is the cheapest.{single}"
         ),
         alt=" ".join(alt),
         tables=[{"title": "The points", "heads": heads, "rows": rows}],
