@@ -159,7 +159,7 @@ def how_measured(part: pd.DataFrame, protocol: str = "") -> str:
     """What holds for all of a table's numbers of ours in one column."""
     first = part.iloc[0]
     spread = "mean ± sample standard deviation over the seeds" if part.num_seeds.max() > 1 else "one seed, so no spread"
-    kind = "rendered pictures" if first.rendered else "measured here"
+    kind = "pictures drawn from attributes, which favours who learns these" if first.rendered else "measured here"
     return (
         f"{pair(first.column_train, first.column_test)} ({kind}): {spread}, in percent; {protocol}{recipes(part)}, "
         f"seeds {listed(part.seeds)}."

@@ -52,9 +52,18 @@ def is_rendered(name):
     return is_rendered(dataset["completed"]["from"]) if "completed" in dataset else "render" in dataset
 
 
+def gpu_is_visible():
+    """Whether jobs see a GPU here: as CUDA_VISIBLE_DEVICES says, or else the driver, which a login node may lack."""
+    if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        return bool(visible.strip()) and not visible.strip().startswith("-")
+    if not shutil.which("nvidia-smi"):
+        return False
+    return subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True).stdout.startswith("GPU ")
+
+
 # With a GPU, one training at a time has the machine (Snakemake caps the threads to --cores) and loads its frames in
 # processes of its own. On CPUs, trainings run side by side.
-GPU = shutil.which("nvidia-smi") is not None
+GPU = gpu_is_visible()
 LOADERS = 8 if GPU else 0
 
 
