@@ -3,13 +3,14 @@
 Every one of the 1.19 M frame names, the real split and annotations; the frames are some rendered ones, repeated under
 these names by person, so that no score of it says anything of MARS. Archives are made and served on this machine; then
 every step is the verb that the workflow calls. Writes full_scale.md beside this file, anew after each step. FOLDER, of
-which 30 GB are used, is left as it is (reading.py reads there); archives that are there already are not made again.
+which 40 GB are used, is left as it is (reading.py reads there); archives that are there already are not made again.
 """
 
 import contextlib
 import gzip
 import json
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -33,7 +34,6 @@ sys.path.insert(0, str(HERE.parent / "tests"))
 
 import realdata
 
-PORT = 8765
 PAPER = yaml.safe_load((HERE.parent / "config/paper.yaml").read_text())
 CONFIG = yaml.safe_load((HERE.parent / "config/config.yaml").read_text())
 PEOPLE = {"train_people": 40, "test_people": 40, "tracklets_per_person": 0.3, "height": 256, "width": 128}
@@ -75,8 +75,10 @@ def make_archives(folder: Path) -> None:
 @contextlib.contextmanager
 def server(folder: Path) -> Iterator[str]:
     """The address of a web server of this machine that serves a folder."""
-    serve = [sys.executable, "-m", "http.server", str(PORT), "--bind", "127.0.0.1", "--directory", str(folder)]
-    process, address = subprocess.Popen(serve, stderr=subprocess.DEVNULL), f"http://127.0.0.1:{PORT}"
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    serve = [sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1", "--directory", str(folder)]
+    process, address = subprocess.Popen(serve, stderr=subprocess.DEVNULL), f"http://127.0.0.1:{port}"
     try:
         for _ in range(100):
             with contextlib.suppress(OSError):
@@ -113,7 +115,7 @@ def steps(folder: Path, address: str) -> Iterator[tuple[str, list[object]]]:
     headline = ["--headline", "queries-removed"]
     yield "train one epoch, and validate", ["train", *data, *headline, "--out", run, "--workers", 2]
     features = run / "features.npz"
-    yield "embed", ["embed", *data, "--weights", run / "weights.pt", "--out", features, "--workers", 2]
+    yield "embed", ["embed", *data, "--weights", run / "weights.pt", "--rendered", "--out", features, "--workers", 2]
     scores = ["--out", run / "metrics.json", "--per-query", run / "per_query.csv.gz"]
     yield "score, three protocols", ["score", "--features", features, *headline, *scores]
 
@@ -155,6 +157,7 @@ def main() -> None:
     taken: dict[str, Used] = {}
     with server(folder / "served") as address:
         for name, words in steps(folder, address):
+            print(name, flush=True)
             taken[name] = verb(*words)
             call = "uv run python benchmarks/full_scale.py FOLDER"
             write_page("full_scale.md", "MARS's structure at its full size", call, page(folder, taken))

@@ -25,23 +25,13 @@ def main() -> None:
         root = Path(folder)
         realdata.write_mars_info(root / "mars")
         index, annotated = root / "tracklets.csv.gz", root / "annotated.csv.gz"
+        mars = ("--layout", "mars", "--root", root / "mars")
         verbs = {
-            "index --names-only": (
-                "index",
-                "--layout",
-                "mars",
-                "--root",
-                root / "mars",
-                "--names-only",
-                "--out",
-                index,
-            ),
+            "index --names-only": ("index", *mars, "--names-only", "--out", index),
             "annotate": ("annotate", "--index", index, "--attributes", realdata.MARS_ATTRIBUTES, "--out", annotated),
         }
         core = {min(os.sched_getaffinity(0))}
-        rows = {
-            name: [verb(*arguments, cores=core, quiet=True) for _ in range(ROUNDS)] for name, arguments in verbs.items()
-        }
+        rows = {name: [verb(*arguments, cores=core) for _ in range(ROUNDS)] for name, arguments in verbs.items()}
         table = read_tracklets(annotated)
     lines = [
         f"{len(table):,} tracklets, {table['num_frames'].sum():,} frames, {table['pose'].notna().sum():,} annotated.",
@@ -51,7 +41,7 @@ def main() -> None:
         "|---|---:|---:|---:|",
     ]
     for name, runs in rows.items():
-        wall, cpu, peak = (statistics.median(column) for column in zip(*runs, strict=True))
+        wall, cpu, peak = (statistics.median(column) for column in zip(*(run[:3] for run in runs), strict=True))
         lines.append(f"| `{name}` | {wall:.2f} | {cpu:.2f} | {peak:.0f} |")
     write_page("indexing.md", "Indexing MARS", "uv run python benchmarks/indexing.py", lines)
 

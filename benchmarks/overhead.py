@@ -5,10 +5,7 @@ number of seeds; a run, and a call after it that has nothing to do; jobs that do
 be started (root, and its packages), the same run on a cluster of this machine.
 """
 
-import datetime
-import os
 import re
-import subprocess
 import sys
 import tempfile
 import time
@@ -16,32 +13,20 @@ from pathlib import Path
 
 import pandas as pd
 import yaml
+from measure import HERE, Used, command, write_page
 
-from vreid.provenance import commit, cpu_name
-
-HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "tests" / "workflow"))
 
-from conftest import TINY, Checkout, copied  # noqa: E402
-from slurm import Slurm, missing  # noqa: E402
-from test_slurm import Site  # noqa: E402
+from conftest import TINY, Checkout, copied
+from slurm import Slurm, missing
+from test_slurm import Site
 
 SEEDS = (2, 22, 222)
 SPECS = [f"results/runs/synth-mars/{model}/seed{9 + i}/spec.json" for model in ("baseline", "aitl") for i in range(20)]
 
 
-def timed(checkout: Checkout, *arguments: str) -> tuple[float, float, str]:
-    """Seconds, MiB at the highest, and what was said."""
-    began = time.perf_counter()
-    command = ["/usr/bin/env", *checkout.command(*arguments)]
-    process = subprocess.Popen(
-        command, cwd=checkout.root, env=checkout.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    said = process.stdout.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        sys.exit(said)
-    return time.perf_counter() - began, usage.ru_maxrss / 1024, said
+def timed(checkout: Checkout, *arguments: str) -> Used:
+    return command(*checkout.command(*arguments), cwd=checkout.root, env=checkout.env)
 
 
 def with_seeds(root: Path, seeds: int) -> Checkout:
@@ -53,27 +38,26 @@ def dry_runs(root: Path) -> list[str]:
     lines = ["| jobs | dry run, s | memory, MiB |", "|---:|---:|---:|"]
     timed(with_seeds(root, 1), "--dry-run")  # the first of all asks the methods what they accept
     for seeds in SEEDS:
-        seconds, memory, said = timed(with_seeds(root, seeds), "--dry-run")
-        jobs = re.search(r"^total\s+(\d+)", said, re.M)[1]
-        lines.append(f"| {jobs} | {seconds:.1f} | {memory:.0f} |")
+        used = timed(with_seeds(root, seeds), "--dry-run")
+        jobs = re.search(r"^total\s+(\d+)", used.said, re.M)[1]
+        lines.append(f"| {jobs} | {used.wall:.1f} | {used.peak:.0f} |")
         print(lines[-1], flush=True)
     return lines
 
 
 def here(root: Path) -> list[str]:
     checkout = Checkout(root)
-    run, _, said = timed(checkout, "--cores", "all")
-    jobs = int(re.findall(r"^(\d+) of \d+ steps", said, re.M)[-1])
-    nothing, _, _ = timed(checkout, "--cores", "all")
-    many, _, _ = timed(checkout, *SPECS, "--cores", "1")
-    once, _, _ = timed(checkout, SPECS[0], "--cores", "1", "--force")
-    empty, _, _ = timed(checkout, SPECS[0], "--cores", "1")
-    alone = time.perf_counter()
-    subprocess.run([sys.executable, "-m", "vreid", "--help"], cwd=root, env=checkout.env, capture_output=True)
-    python = time.perf_counter() - alone
+    run = timed(checkout, "--cores", "all")
+    jobs = int(re.findall(r"^(\d+) of \d+ steps", run.said, re.M)[-1])
+    nothing = timed(checkout, "--cores", "all").wall
+    many = timed(checkout, *SPECS, "--cores", "1").wall
+    once = timed(checkout, SPECS[0], "--cores", "1", "--force").wall
+    empty = timed(checkout, SPECS[0], "--cores", "1").wall
+    python = command(sys.executable, "-m", "vreid", "--help", cwd=root, env=checkout.env).wall
     each = (many - empty) / len(SPECS)
     return [
-        f"- all {jobs} jobs of tiny.yaml, from nothing: {run:.0f} s; once more, with nothing to do: {nothing:.1f} s",
+        f"- all {jobs} jobs of tiny.yaml, from nothing: {run.wall:.0f} s; once more, with nothing to do: "
+        f"{nothing:.1f} s",
         f"- a job that writes a file of settings: {each:.2f} s, one of {len(SPECS)} ({once - empty:.2f} s alone); "
         f"Python and the command line without any work: {python:.2f} s",
     ]
@@ -106,14 +90,7 @@ def main() -> None:
         folder = Path(thrown_away)
         root = copied(folder / "copy")
         measured = [*dry_runs(root), "", *here(root), *on_slurm(folder)]
-    page = [
-        "# What Snakemake adds",
-        "",
-        f"`uv run python benchmarks/overhead.py`, {datetime.date.today()}, commit {commit()[0][:12]}, {cpu_name()}.",
-        "",
-        *measured,
-    ]
-    (HERE / "overhead.md").write_text("\n".join(page) + "\n")
+    write_page("overhead.md", "What Snakemake adds", "uv run python benchmarks/overhead.py", measured)
 
 
 if __name__ == "__main__":

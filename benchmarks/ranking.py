@@ -7,36 +7,36 @@ ratio is the median over the rounds of the ratio within a round: other work on t
 """
 
 import argparse
-import datetime
 import os
-import platform
 import statistics
 import time
 import tracemalloc
-from pathlib import Path
 
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[variable] = "1"  # read once, when numpy is imported
 
 import numpy as np  # noqa: E402
+from measure import write_page  # noqa: E402
 
 from vreid.distances import cosine_distance  # noqa: E402
 from vreid.metrics import evaluate_features, evaluate_rank  # noqa: E402
 from vreid.progress import Progress  # noqa: E402
 
 NUM_QUERIES, NUM_PEOPLE, NUM_MATCHABLE, NUM_DISTRACTORS, NUM_JUNK = 1980, 626, 6082, 3248, 870
+NUM_TRACKLETS = NUM_QUERIES + NUM_MATCHABLE + NUM_DISTRACTORS + NUM_JUNK
+LARGE_ROUNDS = 2
 
 
-def mars_like_labels(rng):
-    """Pids, camids and query marks of 1,980 queries, 9,330 gallery tracklets and 870 junk, in that order."""
+def mars_like_labels(rng, times=1):
+    """Pids, camids and query marks of 1,980 queries, 9,330 gallery tracklets and 870 junk, in that order, `times`."""
     pids = np.concatenate(
         [
-            rng.integers(1, NUM_PEOPLE + 1, NUM_QUERIES + NUM_MATCHABLE),
-            np.zeros(NUM_DISTRACTORS, int),
-            np.full(NUM_JUNK, -1),
+            rng.integers(1, NUM_PEOPLE + 1, times * (NUM_QUERIES + NUM_MATCHABLE)),
+            np.zeros(times * NUM_DISTRACTORS, int),
+            np.full(times * NUM_JUNK, -1),
         ]
     )
-    return pids, rng.integers(1, 7, len(pids)), np.arange(len(pids)) < NUM_QUERIES
+    return pids, rng.integers(1, 7, len(pids)), np.arange(len(pids)) < times * NUM_QUERIES
 
 
 def mars_like_features(rng, pids, channels):
@@ -123,9 +123,9 @@ def measure_ranking(rounds):
     return rows
 
 
-def measure_features(rounds, channels):
+def measure_features(rounds, channels, times):
     rng = np.random.default_rng(0)
-    pids, camids, is_query = mars_like_labels(rng)
+    pids, camids, is_query = mars_like_labels(rng, times)
     features = mars_like_features(rng, pids, channels)
 
     def streamed():
@@ -150,45 +150,31 @@ def table(rows):
     return "\n".join(lines)
 
 
-def machine():
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    cpu = names[0] if names else platform.processor() or platform.machine()
-    return f"{cpu}, one thread; Python {platform.python_version()}, numpy {np.__version__}"
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     rounds = parser.parse_args().rounds
-    page = f"""# Ranking at MARS's size
-
-`uv run python benchmarks/ranking.py --rounds {rounds}`, {datetime.date.today()}, {machine()}.
-Random features with some identity in them: the mAP compares evaluators, it says nothing about models.
-Candidates take turns; a ratio is the median over {rounds} rounds of the ratio to the first row in a round.
-Peak extra memory is what numpy and Python allocate beyond the input.
-
-## Distances given: 1,980 queries by 9,330 gallery tracklets, float32
-
-{table(measure_ranking(rounds))}
-
-The evaluators may differ in the last digits of mAP: they break ties in different ways.
-
-## From features: 1,980 queries against all 12,180 test tracklets, float32
-
-The product is what no evaluator can do without; it holds the whole matrix, the streamed form 256 rows of it.
-
-2048 channels:
-
-{table(measure_features(rounds, 2048))}
-
-6144 channels:
-
-{table(measure_features(rounds, 6144))}
-"""
-    Path(__file__).with_suffix(".md").write_text(page)
-    print(page)
+    lines = [
+        f"On one core, numpy {np.__version__}. Random features with some identity in them: the mAP compares evaluators, "
+        "it says nothing about models. Candidates take turns; a ratio is the median over the rounds of the ratio to the "
+        f"first row in a round; there are {rounds} rounds, and {LARGE_ROUNDS} of the largest size. Peak extra memory is "
+        "what numpy and Python allocate beyond the input.",
+        "",
+        "## Distances given: 1,980 queries by 9,330 gallery tracklets, float32",
+        "",
+        table(measure_ranking(rounds)),
+        "",
+        "The evaluators may differ in the last digits of mAP: they break ties in different ways.",
+        "",
+        "## From features",
+        "",
+        "All queries against all test tracklets, float32. The product is what no evaluator can do without; it holds the "
+        "whole matrix, the streamed form a part of its rows.",
+    ]
+    for times, channels, own in ((1, 2048, rounds), (1, 6144, rounds), (4, 6144, LARGE_ROUNDS)):
+        sizes = f"{times * NUM_QUERIES:,} queries, {times * NUM_TRACKLETS:,} tracklets"
+        lines += ["", f"{sizes}, {channels:,} channels:", "", table(measure_features(own, channels, times))]
+    write_page("ranking.md", "Ranking at MARS's size, and at 16 times", "uv run python benchmarks/ranking.py", lines)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +19,14 @@ from PIL import Image
 from torchvision import transforms
 
 from vreid.data import clips
-from vreid.data.frames import Loose, Packs, decoded
-from vreid.data.tracklets import expand_frames, read_tracklets
-from vreid.spec import Augment, Clips
+from vreid.data.frames import FrameReader, Loose
+from vreid.data.pack import Packs
+from vreid.data.tracklets import read_tracklets
+from vreid.spec import Clips, Spec
 
-FRAMES, CLIPS, ROUNDS = 8000, 500, 5
+READ_STEPS, STEPS, ROUNDS = 64, 16, 5  # a round, of bytes alone and of clips, in batches of 8 people with 4 clips each
 SIZE = (256, 128)
-SPEC, CHANGES = Clips(frames=4, height=SIZE[0], width=SIZE[1], order="shuffled"), Augment(pad=10)
+SPEC = Spec("baseline", 0, clips=Clips(frames=4, height=SIZE[0], width=SIZE[1], order="shuffled"))
 
 # What the released code does with a frame, from its description: one by one, in Python.
 FRAME_BY_FRAME = transforms.Compose(
@@ -40,26 +42,38 @@ FRAME_BY_FRAME = transforms.Compose(
 )
 
 
-def sampled(table: pd.DataFrame, clips_of_four: int, seed: int) -> list[str]:
-    """The frames of random training clips, as a training asks for them."""
-    rng, templates, names = np.random.default_rng(seed), list(table[table["split"] == "train"]["frames"]), []
-    for template in rng.choice(templates, clips_of_four):
-        own = expand_frames(template)
-        order = clips.frame_order(len(own), SPEC, template)
-        names += [own[place] for place in clips.random_clip(order, SPEC, rng)]
-    return names
+class Asked:
+    """Stands for a reader, and keeps the names of the frames that it is asked for."""
+
+    def __init__(self):
+        self.names: list[str] = []
+
+    def __call__(self, names: Sequence[str]) -> torch.Tensor:
+        self.names += names
+        return torch.zeros(len(names), 3, *SIZE, dtype=torch.uint8)
+
+
+def batches(table: pd.DataFrame, reader: Callable) -> clips.TrainingBatches:
+    """Those of a training."""
+    train = table[table["split"] == "train"]
+    tracklets = clips.TrainSet(pd.factorize(train["pid"])[0], train["camid"].to_numpy())
+    return clips.TrainingBatches(train["frames"], tracklets, reader, SPEC, clips.random_clip)
+
+
+def make(batches: clips.TrainingBatches, steps: range) -> None:
+    for step in steps:
+        batches[step]
+
+
+def sampled(table: pd.DataFrame, steps: range) -> list[str]:
+    """The frames that a training asks for in some steps."""
+    asked = Asked()
+    make(batches(table, asked), steps)
+    return asked.names
 
 
 def read_all(source: Callable[[str], np.ndarray], names: list[str]) -> int:
     return sum(len(source(name)) for name in names)
-
-
-def as_trained(source: Callable[[str], np.ndarray], names: list[str]) -> None:
-    """Clips as our trainings have them: uint8, augmented, normalised later on the device of the network."""
-    for start in range(0, len(names), 128):
-        part = names[start : start + 128]
-        frames = torch.stack([decoded(source(name)) for name in part])
-        clips.augment(frames, CHANGES, np.random.default_rng(start))
 
 
 def frame_by_frame(root: Path, names: list[str]) -> None:
@@ -83,7 +97,8 @@ def bytes_read(table: pd.DataFrame, sources: Mapping[str, Callable], cold: bool)
         return ["Cold: not measured; emptying the system's cache of files needs root.", ""]
     taken: dict[str, list[float]] = {label: [] for label in sources}
     for number in range(ROUNDS):
-        names = sampled(table, FRAMES // 4, number if cold else 0)
+        first = number * READ_STEPS if cold else 0
+        names = sampled(table, range(first, first + READ_STEPS))
         for label, source in sources.items():
             if cold:
                 forget_files()
@@ -98,39 +113,44 @@ def bytes_read(table: pd.DataFrame, sources: Mapping[str, Callable], cold: bool)
     return [
         f"## Bytes, {'cold' if cold else 'warm'}",
         "",
-        f"{FRAMES:,} frames of random training clips, {volume / FRAMES:,.0f} bytes each: "
+        f"{len(names):,} frames of random training clips, {volume / len(names):,.0f} bytes each: "
         + ", ".join(f"{value:,.1f} MB a second from {label}" for label, value in pace.items())
         + ".",
         "",
         "| from | frames a second | against files |",
         "|---|---:|---:|",
-        *rows(taken, FRAMES),
+        *rows(taken, len(names)),
         "",
     ]
 
 
-def clips_made(table: pd.DataFrame, loose: Loose, packs: Packs) -> list[str]:
-    names = sampled(table, CLIPS, 0)
-    ways = {
-        "Pillow and torchvision.transforms, frame by frame, from files": lambda: frame_by_frame(loose.root, names),
-        "ours, from files": lambda: as_trained(loose, names),
-        "ours, from a pack": lambda: as_trained(packs, names),
-    }
-    taken: dict[str, list[float]] = {label: [] for label in ways}
+def clips_made(table: pd.DataFrame, root: Path, packs: Path) -> list[str]:
+    """Batches as a training has them: uint8, augmented, normalised later on the device of the network."""
+    taken: dict[str, list[float]] = {}
     for number in range(ROUNDS + 1):
+        steps = range(number * STEPS, (number + 1) * STEPS)
+        names = sampled(table, steps)
+        for source in (Loose(root), Packs([packs / "train.pack"])):
+            read_all(source, names)  # so that all of it is in the system's cache
+        own = {
+            label: batches(table, FrameReader(place, *SIZE)) for label, place in (("files", root), ("a pack", packs))
+        }
+        ways = {"Pillow and torchvision.transforms, frame by frame, from files": partial(frame_by_frame, root, names)}
+        ways |= {f"ours, from {label}": partial(make, of, steps) for label, of in own.items()}
         for label, way in ways.items():
             began = time.perf_counter()
             way()
             if number:  # the first is not counted
-                taken[label].append(time.perf_counter() - began)
+                taken.setdefault(label, []).append(time.perf_counter() - began)
+    made = len(names) // SPEC.clips.frames
     return [
         "## Augmented clips, warm, one core",
         "",
-        f"{CLIPS:,} clips of 4 frames of 256×128.",
+        f"{made:,} clips of 4 frames of 256×128 a round, each round other ones, as a training asks for them.",
         "",
         "| way | clips a second | against the first |",
         "|---|---:|---:|",
-        *rows(taken, CLIPS),
+        *rows(taken, made),
     ]
 
 
@@ -142,7 +162,7 @@ def main() -> None:
     sources = {"files": lambda: Loose(root), "a pack": lambda: Packs([pack])}
     lines = [line for cold in (True, False) for line in bytes_read(table, sources, cold)]
     call = "uv run python benchmarks/reading.py FOLDER"
-    write_page("reading.md", "Reading frames", call, [*lines, *clips_made(table, Loose(root), Packs([pack]))])
+    write_page("reading.md", "Reading frames", call, [*lines, *clips_made(table, root, folder / "packs")])
 
 
 if __name__ == "__main__":
