@@ -155,10 +155,10 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     rounds = parser.parse_args().rounds
     lines = [
-        f"On one core, numpy {np.__version__}. Random features with some identity in them: the mAP compares evaluators, "
-        "it says nothing about models. Candidates take turns; a ratio is the median over the rounds of the ratio to the "
-        f"first row in a round; there are {rounds} rounds, and {LARGE_ROUNDS} of the largest size. Peak extra memory is "
-        "what numpy and Python allocate beyond the input.",
+        f"On one core, numpy {np.__version__}. Random features with some identity in them: the mAP compares "
+        "evaluators, and says nothing about models. Candidates take turns; a ratio is the median over rounds of the "
+        f"ratio to the first row in a round; there are {rounds} rounds, {LARGE_ROUNDS} of the largest size. Peak extra "
+        "memory is what numpy and Python allocate beyond the input.",
         "",
         "## Distances given: 1,980 queries by 9,330 gallery tracklets, float32",
         "",
@@ -168,8 +168,8 @@ def main():
         "",
         "## From features",
         "",
-        "All queries against all test tracklets, float32. The product is what no evaluator can do without; it holds the "
-        "whole matrix, the streamed form a part of its rows.",
+        "All queries against all test tracklets, float32. The product is what no evaluator can do without; it holds "
+        "the whole matrix, the streamed form a part of its rows.",
     ]
     for times, channels, own in ((1, 2048, rounds), (1, 6144, rounds), (4, 6144, LARGE_ROUNDS)):
         sizes = f"{times * NUM_QUERIES:,} queries, {times * NUM_TRACKLETS:,} tracklets"
