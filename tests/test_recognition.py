@@ -77,10 +77,9 @@ def test_one_seed_has_no_spread_and_the_note_says_so(metrics):
     spec = SPEC | {"seeds": [0]}
     frame = made([metrics[0], metrics[2]], spec)
     assert frame.F1_std.isna().all()
-    assert (
-        "synth-mars (pictures drawn from attributes, which favours who learns these): one seed, so no spread, in percent; recipe paper, seeds 0."
-        in (recognition.shown(spec, frame).notes)
-    )
+    kind = "pictures drawn from attributes, which favours who learns these"
+    said = f"synth-mars ({kind}): one seed, so no spread, in percent; recipe paper, seeds 0."
+    assert said in recognition.shown(spec, frame).notes
 
 
 @pytest.mark.parametrize("seeds", [[0], [0, 1]])

@@ -91,7 +91,8 @@ def test_every_row_of_a_table_is_measured(systems, table):
         assert frame[f"{metric}_mean"].between(0, 100).all(), metric
     if CONFIG["tables"][table].get("costs"):
         # Counted with ResNet-50 at 256×128, whatever the benchmark's trunk and frames: two frames take 8.1 GMAC.
-        assert frame.parameters.min() > 20 and frame.GMAC.min() > 8 and frame.seconds_mean.min() >= 0
+        assert frame.parameters.min() > 20 and frame.GMAC.min() > 8
+        assert (frame.seconds_mean[frame.model != "untrained"] > 0).all()
 
 
 def test_what_every_run_took_is_that_of_its_own_jobs(systems):

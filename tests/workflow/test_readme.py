@@ -1,0 +1,40 @@
+"""The commands that the README gives are ones that Snakemake takes, and the files that it names are there."""
+
+import re
+import shlex
+import subprocess
+import sys
+
+import pytest
+from conftest import REPOSITORY
+
+README = (REPOSITORY / "README.md").read_text()
+COMMANDS = {" ".join(said.split()) for said in re.findall(r"uv run snakemake ([^`#]+?)(?:`|  +#|\n\n)", README)}
+AFTER_A_RUN = {"--report results/report.zip", "--unlock"}
+NEED_DATA = {said for said in COMMANDS if "config/paper.yaml" in said}
+
+
+def test_the_commands_are_found():
+    assert {"--cores all", "--cores 1 plan", "--workflow-profile workflow/profiles/slurm"} | AFTER_A_RUN <= COMMANDS
+    assert len(NEED_DATA) == 2
+
+
+@pytest.mark.parametrize("said", sorted(COMMANDS - AFTER_A_RUN))
+def test_a_command_of_the_readme_is_one_that_snakemake_takes(fresh, said):
+    command = [sys.executable, "-m", "snakemake", "--dry-run", *shlex.split(said)]
+    run = subprocess.run(command, cwd=fresh.root, env=fresh.env, text=True, capture_output=True, timeout=600)
+    if said in NEED_DATA:
+        assert run.returncode and "needed by table1" in run.stderr, run.stderr
+    else:
+        assert run.returncode == 0 and "This was a dry-run" in run.stdout + run.stderr, run.stderr
+
+
+def test_the_files_that_it_names_are_there():
+    links = re.findall(r"\]\(([^)#]+)\)", README)
+    code = [
+        word
+        for word in re.findall(r"`([\w./-]+)`", README)
+        if word.startswith(("config/", "src/", "tests/", "workflow/"))
+    ]
+    assert len(links) > 3 and len(code) > 5
+    assert not [name for name in links + code if not (REPOSITORY / name).exists()]
