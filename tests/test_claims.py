@@ -95,6 +95,12 @@ def test_of_eight_effects_that_are_not_there_few_claims_are_said_to_fail():
     assert said.count("does not hold") <= 10 and said.count("holds") == 0
 
 
+def test_a_sum_that_is_0_but_for_its_rounding_is_no_gain():
+    drawn = np.full(100, 0.1 + 0.2 - 0.3)
+    assert drawn[0] > 0
+    assert claims.verdict([claims.of_draws("nothing", 0.0, drawn, 3)]) == "cannot tell"
+
+
 def test_the_interval_of_seeds_is_students():
     effect = claims.of_seeds("", np.array([1.0, 2.0, 3.0]))
     assert (effect.low, effect.high) == pytest.approx((2 - 4.3027 / 3**0.5, 2 + 4.3027 / 3**0.5), abs=1e-3)

@@ -32,6 +32,7 @@ from vreid.results import Result, Training, read_cost, read_premise, read_result
 
 DRAWS = 4000
 ERROR = 0.05  # of an interval: the share that lies outside
+DIGITS = 9  # of an end of an interval: a sum of shares that is 0 comes out as ± 1e-16
 HOLDS, FAILS, OPEN = "holds", "does not hold", "cannot tell"
 COLUMNS = ["where", "statement", "verdict", "measure", "effect", "low", "high"]
 COLUMNS += ["num_seeds", "num_queries", "data", "note"]
@@ -206,7 +207,7 @@ def of_draws(what: str, value: float, drawn: np.ndarray, seeds: int, queries: in
 
     def interval(error: float) -> tuple[float, float]:
         low, high = np.quantile(drawn, [error / 2, 1 - error / 2])
-        return float(low), float(high)
+        return round(float(low), DIGITS), round(float(high), DIGITS)
 
     return Effect(what, float(value), interval, seeds, queries)
 
@@ -219,7 +220,7 @@ def of_seeds(what: str, values: np.ndarray) -> Effect:
         if count < 2:
             return -np.inf, np.inf
         reach = float(stdtrit(count - 1, 1 - error / 2) * values.std(ddof=1) / np.sqrt(count))
-        return mean - reach, mean + reach
+        return round(mean - reach, DIGITS), round(mean + reach, DIGITS)
 
     return Effect(what, mean, interval, count)
 
