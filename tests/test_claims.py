@@ -343,6 +343,18 @@ def test_a_premise_of_another_model_or_dataset_is_none(tmp_path):
     assert row["verdict"] == "cannot tell" and "no premise of baseline" in row["note"]
 
 
+@pytest.mark.parametrize(("above", "expected"), [(0.03, "holds"), (0.0, "cannot tell"), (-0.03, "does not hold")])
+def test_attributes_are_recognised_if_more_than_the_commonest_classes_are(tmp_path, above, expected):
+    runs = write_runs(tmp_path, {"aitl": 0.5, "baseline": 0.5})
+    for seed, path in enumerate(runs[:3]):
+        scores = {"accuracy": 0.7 + above + 0.001 * (seed - 1), "F1": 0.4, "majority": 0.7}
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"recognition": scores}))
+    row = judged(runs, kind="recognises", models=["aitl"])
+    assert row["verdict"] == expected and row["effect"] == pytest.approx(100 * above)
+    other = judged(runs, kind="recognises", models=["aitl", "baseline"])
+    assert other["verdict"] == "cannot tell" and "baseline recognises no attribute" in other["note"]
+
+
 def test_a_torn_premise_is_named(tmp_path):
     (tmp_path / "premise.json").write_text('{"model": "baseline"}')
     with pytest.raises(InputError, match=r"premise\.json: the key 'seed' is missing"):

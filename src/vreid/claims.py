@@ -395,9 +395,23 @@ def correlated(claim: Claim, evidence: Evidence) -> list[Effect]:
     return [of_draws(what, values.mean(), drawn, len(values))]
 
 
-KINDS: Mapping[str, Callable[[Claim, Evidence], list[Effect]]] = {
-    kind.__name__: kind for kind in (gain, order, smaller_gain, decline, dvdp_lower, dvdp_course, frontier, correlated)
-}
+def recognises(claim: Claim, evidence: Evidence) -> list[Effect]:
+    """Each of `models` recognises more than who always says an attribute's commonest class: accuracy, in points."""
+    found = []
+    for model in claim["models"]:
+        who = evidence.run(model, "home", "home")
+        recognition = [evidence.results[who][seed].recognition for seed in evidence.seeds(who)]
+        if not all(recognition):
+            raise Missing(f"{model} recognises no attribute")
+        above = np.array([100 * (scores["accuracy"] - scores["majority"]) for scores in recognition])
+        found.append(
+            of_seeds(f"accuracy of {model} − that of the commonest classes, mean over attributes, points", above)
+        )
+    return found
+
+
+TESTS = (gain, order, smaller_gain, decline, dvdp_lower, dvdp_course, frontier, correlated, recognises)
+KINDS: Mapping[str, Callable[[Claim, Evidence], list[Effect]]] = {test.__name__: test for test in TESTS}
 
 
 def _sides(claim: Claim) -> list[list[str]]:
