@@ -32,7 +32,6 @@ from vreid.results import Result, Training, read_cost, read_premise, read_result
 
 DRAWS = 4000
 ERROR = 0.05  # of an interval: the share that lies outside
-DIGITS = 9  # of an end of an interval: a sum of shares that is 0 comes out as ± 1e-16
 HOLDS, FAILS, OPEN = "holds", "does not hold", "cannot tell"
 COLUMNS = ["where", "statement", "verdict", "measure", "effect", "low", "high"]
 COLUMNS += ["num_seeds", "num_queries", "data", "note"]
@@ -202,12 +201,17 @@ def pigeonhole(values: np.ndarray, seeds: np.ndarray, queries: np.ndarray) -> np
     return np.einsum("ds,ds->d", seeds, queries @ values.T)
 
 
+def rounded(end: float) -> float:
+    """An end of an interval: a sum of shares that is 0 comes out as ± 1e-16."""
+    return round(end, 9) + 0.0  # which makes -0 a 0
+
+
 def of_draws(what: str, value: float, drawn: np.ndarray, seeds: int, queries: int = 0) -> Effect:
     """A value with the percentile interval of its bootstrap draws."""
 
     def interval(error: float) -> tuple[float, float]:
         low, high = np.quantile(drawn, [error / 2, 1 - error / 2])
-        return round(float(low), DIGITS), round(float(high), DIGITS)
+        return rounded(float(low)), rounded(float(high))
 
     return Effect(what, float(value), interval, seeds, queries)
 
@@ -220,7 +224,7 @@ def of_seeds(what: str, values: np.ndarray) -> Effect:
         if count < 2:
             return -np.inf, np.inf
         reach = float(stdtrit(count - 1, 1 - error / 2) * values.std(ddof=1) / np.sqrt(count))
-        return round(mean - reach, DIGITS), round(mean + reach, DIGITS)
+        return rounded(mean - reach), rounded(mean + reach)
 
     return Effect(what, mean, interval, count)
 
