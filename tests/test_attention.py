@@ -12,9 +12,10 @@ from tiny import write_dataset
 from vreid.attend import annotated, attend, attention
 from vreid.data.frame_maps import PLACE, FrameMaps, read_frame_maps, write_frame_maps
 from vreid.data.frames import FrameReader
-from vreid.data.tracklets import expand_frames, read_tracklets, write_tracklets
+from vreid.data.tracklets import KEY, expand_frames, read_tracklets, write_tracklets
 from vreid.errors import InputError
 from vreid.figures import attention as fig6
+from vreid.focus import focus
 from vreid.models.method import Outputs
 from vreid.spec import Spec
 from vreid.walkers.draw import shot
@@ -187,6 +188,28 @@ def test_what_does_not_belong_is_refused(dataset, tmp_path, changed, complaint):
     with pytest.raises(InputError, match=complaint):
         draw(dataset, tmp_path / "out" / "fig6", **changed)
     assert not (tmp_path / "out" / "fig6.csv").exists()
+
+
+def test_focus_is_the_mean_over_a_tracklets_frames_of_what_falls_on_the_person_beyond_its_area(dataset):
+    focus(dataset / "maps.npz", dataset / "cells.npz", dataset / "focus.json")
+    record = json.loads((dataset / "focus.json").read_text())
+    maps, known = (read_frame_maps(dataset / name) for name in ("maps.npz", "cells.npz"))
+    assert record["streams"].keys() == maps.maps.keys() and record["model"] == ABOUT["model"]
+    for stream, own in record["streams"].items():
+        expected = {}
+        for place, mass, target in zip(maps.places[KEY].to_numpy(), maps.maps[stream], known.maps["target"]):
+            beyond = (mass * target).sum() / mass.sum() - target.mean()
+            expected.setdefault("C".join(map(str, place)), []).append(100 * beyond)
+        assert own == pytest.approx({name: np.mean(values) for name, values in expected.items()}, abs=1e-4)
+
+
+def test_attention_that_is_the_same_everywhere_has_no_focus(dataset):
+    maps = read_frame_maps(dataset / "maps.npz")
+    even = {name: np.full_like(values, 0.3) for name, values in maps.maps.items()}
+    write_frame_maps(maps._replace(maps=even), dataset / "even.npz")
+    focus(dataset / "even.npz", dataset / "cells.npz", dataset / "focus.json")
+    for own in json.loads((dataset / "focus.json").read_text())["streams"].values():
+        assert own and all(value == pytest.approx(0, abs=1e-4) for value in own.values())
 
 
 def test_a_torn_file_of_maps_is_refused(dataset):

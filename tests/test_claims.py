@@ -45,8 +45,8 @@ def write_runs(root, means, seeds=3, **where):
     ]
 
 
-def judged(runs, histories=(), costs=(), premises=(), **claim):
-    evidence = claims.gather(SPEC, runs, histories, costs, premises)
+def judged(runs, histories=(), costs=(), premises=(), focuses=(), **claim):
+    evidence = claims.gather(SPEC, runs, histories, costs, premises, focuses)
     return claims.judged({"where": "Table 1", "statement": "said", **claim}, evidence)
 
 
@@ -343,14 +343,55 @@ def test_a_premise_of_another_model_or_dataset_is_none(tmp_path):
     assert row["verdict"] == "cannot tell" and "no premise of baseline" in row["note"]
 
 
+# ---- attention and attributes ----
+
+
+def focuses(folder, relevant: float, seeds=2):
+    """A focus.json a seed; the irrelevant stream attends to the person for sure, the relevant one by this mean."""
+    spread = np.random.default_rng(0).normal(0, 2, 40)
+    spread -= spread.mean()
+    paths = [folder / f"focus{seed}.json" for seed in range(seeds)]
+    for seed, path in enumerate(paths):
+        streams = {
+            name: {f"{pid}C1C1": mean + value + 0.1 * seed for pid, value in enumerate(spread)}
+            for name, mean in (("irrelevant", 9.0), ("relevant", relevant))
+        }
+        about = {"model": "asta", "seed": seed, "train": "synth-mars", "test": "synth-mars"}
+        path.write_text(json.dumps(about | {"streams": streams}))
+    return paths
+
+
+@pytest.mark.parametrize("relevant, expected", [(5.0, "holds"), (0.0, "cannot tell"), (-5.0, "does not hold")])
+def test_every_stream_must_attend_to_the_person(tmp_path, relevant, expected):
+    row = judged([], focuses=focuses(tmp_path, relevant), kind="attends", model="asta")
+    assert row["verdict"] == expected and row["effect"] == pytest.approx(relevant + 0.05)
+    assert "relevant attention of asta" in row["measure"] and "mean over 40 tracklets" in row["measure"]
+    assert "irrelevant attention of asta" in row["note"]
+
+
+def test_attention_without_known_targets_tells_nothing(tmp_path):
+    row = judged([], focuses=focuses(tmp_path, 5.0), kind="attends", model="asta+aitl")
+    assert row["verdict"] == "cannot tell" and "no attention of asta+aitl" in row["note"]
+
+
+def test_a_torn_focus_is_named(tmp_path):
+    (tmp_path / "focus.json").write_text('{"model": "asta", "seed": 0}')
+    with pytest.raises(InputError, match=r"focus\.json: the key 'train' is missing"):
+        judged([], focuses=[tmp_path / "focus.json"], kind="attends", model="asta")
+
+
 @pytest.mark.parametrize(("above", "expected"), [(0.03, "holds"), (0.0, "cannot tell"), (-0.03, "does not hold")])
 def test_attributes_are_recognised_if_more_than_the_commonest_classes_are(tmp_path, above, expected):
     runs = write_runs(tmp_path, {"aitl": 0.5, "baseline": 0.5})
     for seed, path in enumerate(runs[:3]):
         scores = {"accuracy": 0.7 + above + 0.001 * (seed - 1), "F1": 0.4, "majority": 0.7}
-        path.write_text(json.dumps(json.loads(path.read_text()) | {"recognition": scores}))
+        alike, better = scores | {"accuracy": 0.7}, scores | {"accuracy": 0.75}
+        attributes = {"relevant": {"hat": alike, "age": better}, "irrelevant": {"occlusion": better}}
+        content = json.loads(path.read_text()) | {"recognition": scores, "attributes": attributes}
+        path.write_text(json.dumps(content))
     row = judged(runs, kind="recognises", models=["aitl"])
     assert row["verdict"] == expected and row["effect"] == pytest.approx(100 * above)
+    assert "(1 of 2 better by 1 in every seed)" in row["measure"]
     other = judged(runs, kind="recognises", models=["aitl", "baseline"])
     assert other["verdict"] == "cannot tell" and "baseline recognises no attribute" in other["note"]
 
@@ -414,7 +455,7 @@ def test_the_same_files_give_the_same_ledger(tmp_path):
     metrics = write_runs(tmp_path, {"baseline": 0.5, "aitl": 0.6})
     spec = SPEC | {"ledger": [{"kind": "gain", "where": "", "statement": "", "model": "aitl", "over": ["baseline"]}]}
     for name in "ab":
-        claims.make(spec, metrics, [], [], [], tmp_path / f"{name}.csv")
+        claims.make(spec, metrics, [], [], [], [], tmp_path / f"{name}.csv")
     assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
     assert pd.read_csv(tmp_path / "a.csv").columns.to_list() == claims.COLUMNS
 
@@ -436,6 +477,21 @@ def test_runs_of_other_queries_are_not_compared(tmp_path):
         pd.read_csv(path).pipe(other).to_csv(path, index=False)
         with pytest.raises(InputError, match="has other queries than"):
             gain(metrics)
+
+
+def test_an_effect_below_0_is_shown_even_where_it_is_not_enough(tmp_path, monkeypatch):
+    effects = [fixed(-9.0, 2.0, corrected=(-12.0, 3.0)), fixed(-3.0, -1.0, corrected=(-4.0, 1.0))]
+    monkeypatch.setitem(claims.KINDS, "gain", lambda claim, evidence: effects)
+    row = gain(write_runs(tmp_path, {"aitl": 0.5}))
+    assert (row["verdict"], row["low"], row["high"]) == ("cannot tell", -3.0, -1.0)
+    assert "below 0, but one of 2 effects" in row["note"]
+
+
+@pytest.mark.parametrize(("entry", "said"), [({"metrics": ["AP"]}, "'AP' is no metric"), ({}, "lacks the key 'over'")])
+def test_a_claim_that_cannot_be_asked_is_named(tmp_path, entry, said):
+    runs = write_runs(tmp_path, {"aitl": 0.6, "baseline": 0.5})
+    with pytest.raises(InputError, match=f"claims.ledger: .*{said}"):
+        judged(runs, **{"kind": "gain", "model": "aitl"} | ({"over": ["baseline"]} | entry if entry else {}))
 
 
 def test_an_unknown_kind_is_refused(tmp_path):

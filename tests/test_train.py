@@ -22,7 +22,7 @@ from vreid import train as training
 from vreid.data import clips
 from vreid.data.attributes import IRRELEVANT, RELEVANT_MARS
 from vreid.data.frames import FrameReader
-from vreid.data.tracklets import COLUMNS, expand_frames
+from vreid.data.tracklets import COLUMNS, expand_frames, read_tracklets
 from vreid.errors import InputError
 from vreid.locks import only_writer
 from vreid.metrics import evaluate_features
@@ -403,6 +403,17 @@ def test_every_setting_has_its_effect_on_the_weights(world, two_epochs, tmp_path
 def two_epochs(world, tmp_path_factory):
     run = spec(options=BASELINE, training={"epochs": 2})
     return train(world, tmp_path_factory.mktemp("two epochs"), run)
+
+
+def test_the_shares_of_the_classes_are_those_of_the_annotated_training_tracklets(world):
+    table = pd.read_csv(world.index)
+    annotated = table[(table.split == "train") & table.pose.notna()]
+    run = spec()
+    reader = FrameReader(world.root, run.clips.height, run.clips.width)
+    data = training.TrainingData(read_tracklets(world.index), world.index, reader, run, methods.load(run.method))
+    for name, count in (IRRELEVANT | RELEVANT_MARS).items():
+        expected = [(annotated[name] == value).mean() for value in range(count)]
+        assert data.population.shares[name] == pytest.approx(expected)
 
 
 def test_a_training_starts_from_the_trunk_that_it_is_given(world, finished, tmp_path):

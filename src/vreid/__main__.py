@@ -222,6 +222,13 @@ def premise(a: argparse.Namespace) -> None:
     run(a.features, a.index, a.out)
 
 
+def focus(a: argparse.Namespace) -> None:
+    """How much more of the attention falls on the person than on as large a part of anything else."""
+    from vreid.focus import focus as run
+
+    run(a.maps, a.cells, a.out)
+
+
 def score(a: argparse.Namespace) -> None:
     """Rank-k and mAP of features, under all three protocols."""
     from vreid.score import score as run
@@ -286,7 +293,7 @@ def claims(a: argparse.Namespace) -> None:
     """The ledger of the paper's claims: effects with their intervals, and verdicts (CSV)."""
     from vreid.claims import make
 
-    make(a.spec, a.metrics, a.histories, a.costs, a.premises, a.out)
+    make(a.spec, a.metrics, a.histories, a.costs, a.premises, a.focuses, a.out)
 
 
 def contact_sheet(a: argparse.Namespace) -> None:
@@ -443,6 +450,11 @@ VERBS: dict[Callable[[argparse.Namespace], None], list[Option]] = {
         STEM,
     ],
     premise: [FEATURES, INDEX, OUT],
+    focus: [
+        ("--maps", {"type": Path, "required": True, "help": "attention maps of a run (npz)"}),
+        ("--cells", {"type": Path, "required": True, "help": "what the target takes of their cells (npz)"}),
+        OUT,
+    ],
     score: [
         FEATURES,
         HEADLINE,
@@ -495,6 +507,10 @@ VERBS: dict[Callable[[argparse.Namespace], None], list[Option]] = {
         ("--histories", {"type": Path, "nargs": "*", "default": [], "help": "history.csv of the runs of Fig. 7"}),
         ("--costs", {"type": Path, "nargs": "*", "default": [], "help": "cost of each model (JSON)"}),
         ("--premises", {"type": Path, "nargs": "*", "default": [], "help": "Section 3's premise, of each run (JSON)"}),
+        (
+            "--focuses",
+            {"type": Path, "nargs": "*", "default": [], "help": "attention on the person, of each run (JSON)"},
+        ),
         OUT,
     ],
     contact_sheet: [INDEX, ROOT, OUT],

@@ -16,6 +16,7 @@ out too small rather than too large. Where there are seeds alone, nothing can be
 Student's.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,10 +26,11 @@ import numpy as np
 import pandas as pd
 from scipy.special import stdtrit
 
+from vreid.data.attributes import QUALITY
 from vreid.data.tracklets import KEY
 from vreid.errors import InputError
 from vreid.files import written_whole
-from vreid.results import Result, Training, read_cost, read_premise, read_results, read_trainings
+from vreid.results import Result, Training, read_cost, read_focus, read_premise, read_results, read_trainings
 
 DRAWS = 4000
 ERROR = 0.05  # of an interval: the share that lies outside
@@ -72,6 +74,7 @@ class Evidence:
     trainings: Mapping[tuple, Mapping[int, Training]]  # (model, train) → seed → history
     gmac: Mapping[str, float]  # model → 10⁹ multiply-adds of a clip
     premises: Mapping[tuple, Mapping[int, Mapping[str, float]]]  # (model, train, test) → seed → pid → correlation
+    focuses: Mapping[tuple, Mapping[int, Mapping[str, Mapping[str, float]]]]  # … → seed → stream → tracklet → points
 
     def run(self, model: str, train: str, test: str) -> tuple[str, str, str]:
         """(model, dataset, dataset) of a model that is trained and tested on `home` or `away`."""
@@ -116,6 +119,7 @@ def make(
     histories: Iterable[str | Path],
     costs: Iterable[str | Path],
     premises: Iterable[str | Path],
+    focuses: Iterable[str | Path],
     out: str | Path,
 ) -> None:
     """Write the ledger as CSV.
@@ -125,11 +129,16 @@ def make(
     Raises InputError for a file that is missing or torn, or an entry that no kind understands.
     """
     with written_whole(out) as aside:
-        ledger(spec, gather(spec, metrics, histories, costs, premises)).to_csv(aside, index=False)
+        ledger(spec, gather(spec, metrics, histories, costs, premises, focuses)).to_csv(aside, index=False)
 
 
 def gather(
-    spec: Mapping[str, Any], metrics: Iterable, histories: Iterable, costs: Iterable, premises: Iterable = ()
+    spec: Mapping[str, Any],
+    metrics: Iterable,
+    histories: Iterable,
+    costs: Iterable,
+    premises: Iterable = (),
+    focuses: Iterable = (),
 ) -> Evidence:
     results: dict[tuple, dict[int, Result]] = {}
     for result in read_results(metrics):
@@ -142,8 +151,12 @@ def gather(
     for found in map(read_premise, premises):
         who = found["model"], found["train"], found["test"]
         correlations.setdefault(who, {})[found["seed"]] = found["people"]
+    attention: dict[tuple, dict[int, Mapping[str, Mapping[str, float]]]] = {}
+    for found in map(read_focus, focuses):
+        who = found["model"], found["train"], found["test"]
+        attention.setdefault(who, {})[found["seed"]] = found["streams"]
     places = {side: spec[side] for side in ("home", "away")}
-    return Evidence(places, spec.get("datasets", {}), results, trainings, gmac, correlations)
+    return Evidence(places, spec.get("datasets", {}), results, trainings, gmac, correlations, attention)
 
 
 def ledger(spec: Mapping[str, Any], evidence: Evidence) -> pd.DataFrame:
@@ -152,20 +165,26 @@ def ledger(spec: Mapping[str, Any], evidence: Evidence) -> pd.DataFrame:
 
 
 def judged(claim: Claim, evidence: Evidence) -> dict[str, Any]:
-    """The row of one claim, with the effect that decides it: the one whose interval reaches lowest.
+    """The row of one claim, with the effect that decides it.
 
-    Where the claim does not hold, that is the one whose interval ends lowest.
+    That is the one whose interval ends lowest, if any lies below 0 (of several effects, it need not be enough to refute
+    the claim); else the one whose interval reaches lowest.
     """
     if claim["kind"] not in KINDS:
         raise InputError(f"claims.ledger: {claim['kind']!r} is none of the kinds {', '.join(KINDS)}")
     row = {key: claim[key] for key in ("where", "statement")} | {"data": " and ".join(_data(claim, evidence))}
     try:
         effects = KINDS[claim["kind"]](claim, evidence)
+    except KeyError as key:
+        raise InputError(f"claims.ledger: {claim['statement']!r} lacks the key {key}, which its kind needs") from None
     except Missing as missing:
         return row | {"num_seeds": 0, "num_queries": 0, "verdict": OPEN, "note": f"not measured: {missing}"}
     said = verdict(effects)
-    worst = min(effects, key=lambda effect: effect.high if said == FAILS else effect.low)
+    below = [effect for effect in effects if effect.high < 0]
+    worst = min(below, key=lambda effect: effect.high) if below else min(effects, key=lambda effect: effect.low)
     beside = [f"one seed alone: {e.what}" for e in effects if e.seeds < 2]
+    if below and said == OPEN and len(effects) > 1:
+        beside.append(f"below 0, but one of {len(effects)} effects, whose intervals must be wider to refute")
     beside += [f"{e.what}: {e.value:+.4g} [{e.low:+.4g}, {e.high:+.4g}]" for e in effects if e is not worst]
     return row | {
         "measure": worst.what,
@@ -232,6 +251,8 @@ def of_seeds(what: str, values: np.ndarray) -> Effect:
 def query_scores(result: Result, metric: str) -> pd.Series:
     """A metric of each query with a match under the headline protocol, in percent: its AP, or whether rank k has it."""
     path = result.path.with_name("per_query.csv.gz")
+    if not re.fullmatch(r"mAP|R[1-9]\d*", metric):
+        raise InputError(f"claims.ledger: {metric!r} is no metric; ask for mAP or R1, R5, …")
     try:
         table = pd.read_csv(path)
         table = table[(table.protocol == result.headline) & table.first_match_rank.notna()].set_index(KEY)
@@ -399,6 +420,21 @@ def correlated(claim: Claim, evidence: Evidence) -> list[Effect]:
     return [of_draws(what, values.mean(), drawn, len(values))]
 
 
+def attends(claim: Claim, evidence: Evidence) -> list[Effect]:
+    """Each stream of `model` attends to the visible target more than to anything else of its area, in points."""
+    who = (claim["model"], evidence.places["home"], evidence.places["home"])
+    if who not in evidence.focuses:
+        raise Missing(f"no attention of {who[0]} on {who[2]} whose targets are known")
+    found = []
+    for stream in next(iter(evidence.focuses[who].values())):
+        tracklets = pd.DataFrame({seed: own[stream] for seed, own in evidence.focuses[who].items()}).dropna()
+        values, rng = tracklets.to_numpy().T, np.random.default_rng(0)
+        drawn = pigeonhole(values, *(draw_weights(count, DRAWS, rng) for count in values.shape))
+        what = f"{stream} attention of {claim['model']} on the target − its share of the area, points"
+        found.append(of_draws(f"{what}, mean over {len(tracklets)} tracklets", values.mean(), drawn, len(values)))
+    return found
+
+
 def recognises(claim: Claim, evidence: Evidence) -> list[Effect]:
     """Each of `models` recognises more than who always says an attribute's commonest class: accuracy, in points."""
     found = []
@@ -408,13 +444,20 @@ def recognises(claim: Claim, evidence: Evidence) -> list[Effect]:
         if not all(recognition):
             raise Missing(f"{model} recognises no attribute")
         above = np.array([100 * (scores["accuracy"] - scores["majority"]) for scores in recognition])
-        found.append(
-            of_seeds(f"accuracy of {model} − that of the commonest classes, mean over attributes, points", above)
-        )
+        each = [_above_majority(evidence.results[who][seed]) for seed in evidence.seeds(who)]
+        better = sum(min(own) >= 1 for own in zip(*each))
+        what = f"accuracy of {model} − that of the commonest classes, mean over attributes"
+        found.append(of_seeds(f"{what} ({better} of {len(each[0])} better by 1 in every seed), points", above))
     return found
 
 
-TESTS = (gain, order, smaller_gain, decline, dvdp_lower, dvdp_course, frontier, correlated, recognises)
+def _above_majority(result: Result) -> list[float]:
+    """Accuracy − share of the commonest class of each attribute but those of quality, in points."""
+    each = {name: own for group in result.attributes.values() for name, own in group.items() if name not in QUALITY}
+    return [100 * (own["accuracy"] - own["majority"]) for own in each.values()]
+
+
+TESTS = (gain, order, smaller_gain, decline, dvdp_lower, dvdp_course, frontier, correlated, recognises, attends)
 KINDS: Mapping[str, Callable[[Claim, Evidence], list[Effect]]] = {test.__name__: test for test in TESTS}
 
 

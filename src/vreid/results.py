@@ -172,6 +172,15 @@ def read_premise(path: str | Path) -> Mapping[str, Any]:
     return found
 
 
+def read_focus(path: str | Path) -> Mapping[str, Any]:
+    """What `vreid.focus` found of a run."""
+    found = read_json(Path(path))
+    for key in ("model", "seed", "train", "test", "streams"):
+        if not isinstance(found, dict) or key not in found:
+            raise InputError(f"{path}: the key {key!r} is missing; measure the attention again")
+    return found
+
+
 def mean_and_std(values: Iterable[float]) -> tuple[float, float]:
     """Mean and sample standard deviation (ddof 1; NaN for fewer than two values)."""
     series = pd.Series(list(values), dtype=float)

@@ -78,13 +78,16 @@ class TrainingData:
         self.steps_per_epoch = clips.steps_per_epoch(tracklets.size, len(tracklets.people), spec.training)
         self.batches = clips.TrainingBatches(train["frames"], tracklets, reader, spec, cut)
         self.pids = torch.from_numpy(people).to(device())
-        self.attributes, known = {}, {}
+        self.attributes, known, shares = {}, {}, {}
         vocabulary = attributes.vocabulary_of(train.columns, source) if set(train) > set(COLUMNS) else None
         for group in ("irrelevant", "relevant") if vocabulary else ():
             targets, annotated = attributes.targets(train, vocabulary, group)
             self.attributes[group] = torch.tensor(targets).to(device()), torch.tensor(annotated).to(device())
             known[group] = vocabulary.group(group)
-        self.population = methods.Population(len(pids), known)
+            if annotated.any():
+                each = np.split(targets[annotated].mean(0), np.cumsum(list(known[group].values()))[:-1])
+                shares |= zip(known[group], each)
+        self.population = methods.Population(len(pids), known, shares)
 
     def labels(self, tracklets: Tensor) -> methods.Labels:
         rows = tracklets.to(device(), non_blocking=True)

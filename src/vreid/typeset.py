@@ -18,7 +18,7 @@ BLANK = "—"
 MARK = "†"  # of a published value that was not checked against its source
 BOLD_RULE = (
     "Bold marks the best mean of a column if its lead over the next best exceeds the sum of their standard "
-    "deviations, both over two seeds or more."
+    "deviations, both over two seeds or more. The noise of queries is not in that; it is in the ledger of claims."
 )
 NAMES = {
     "mars": "MARS",

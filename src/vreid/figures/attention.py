@@ -30,8 +30,8 @@ MOST_FRAMES = 8  # of a tracklet
 GAP = 0.08  # between frames, in widths of a frame
 OCCLUDED = 0.1  # share of the target's pixels that is hidden in an occluded frame
 EXPLANATION = (
-    "What the attribute streams attend to (Section 5.1 of the paper: the human body, whatever the attributes; so "
-    "background and occlusions are filtered out)."
+    "What the attribute streams attend to. Section 5.1 of the paper says: the human body, whatever the attributes, so "
+    "that background and occlusions are filtered out; the ledger says whether that holds here."
 )
 
 

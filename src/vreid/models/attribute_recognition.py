@@ -6,7 +6,6 @@ the method is compared by what it recognises. The feature that the pipeline asks
 tested as any other, is that of the ID-relevant branch, pooled over time and space.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from vreid import losses
 from vreid.data.attributes import QUALITY
 from vreid.models.frame_scores import FrameScores
+from vreid.models.heads import start_at_shares
 from vreid.models.method import Labels, Method, Outputs, Population, need_attributes
 from vreid.models.trunk import build_trunk, frame_maps
 from vreid.spec import Spec, within
@@ -76,18 +76,23 @@ class AttributeRecognition(nn.Module):
     `attributes` are NaN where no head recognises one, which are the seven of quality unless `options.quality`.
     """
 
-    def __init__(self, options: Options, trunk: nn.Sequential, classes: Mapping[str, Mapping[str, int]]):
+    def __init__(self, options: Options, trunk: nn.Sequential, population: Population):
         super().__init__()
-        self.classes, self.dropout = classes, options.dropout
+        self.classes, self.dropout = population.attributes, options.dropout
         self.trunk = trunk
         self.branches = nn.ModuleDict({group: Branch(trunk.channels) for group in GROUPS})
         head = partial(AttributeHead, trunk.channels, options.attention_channels, relu=options.attention_relu)
         self.heads = nn.ModuleDict(
             {
-                group: nn.ModuleDict({name: head(n) for name, n in classes[group].items() if options.recognises(name)})
+                group: nn.ModuleDict(
+                    {name: head(n) for name, n in self.classes[group].items() if options.recognises(name)}
+                )
                 for group in GROUPS
             }
         )
+        for heads in self.heads.values():
+            for name, own in heads.items():
+                start_at_shares(own.classify, population, [name], exclusive=True)
 
     def forward(self, clips: Tensor) -> Outputs:
         maps = frame_maps(self.trunk, clips)  # (B, T, C, h, w)
@@ -112,7 +117,7 @@ def build(
 ) -> AttributeRecognition:
     """The network of one run."""
     need_attributes(population, GROUPS, spec)
-    return AttributeRecognition(options, build_trunk(spec.trunk, trunk_weights), population.attributes)
+    return AttributeRecognition(options, build_trunk(spec.trunk, trunk_weights), population)
 
 
 def terms(outputs: Outputs, labels: Labels, options: Options) -> dict[str, Tensor]:

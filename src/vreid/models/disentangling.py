@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from vreid import losses
 from vreid.errors import InputError
 from vreid.models.baseline_loss import at_margin, softmax_and_triplet
-from vreid.models.heads import BNNeck
+from vreid.models.heads import BNNeck, start_at_shares
 from vreid.models.method import Labels, Method, Outputs, Population, need_attributes
 from vreid.models.trunk import build_trunk, frame_maps, head_width
 from vreid.spec import Spec, one_of, within
@@ -100,14 +100,17 @@ class Branch(nn.Module):
     stage; a shared trunk saves that cost.)
     """
 
-    def __init__(self, channels: int, width: int, options: Options, attributes: Mapping[str, int], people: int):
+    def __init__(
+        self, channels: int, width: int, options: Options, attributes: Mapping[str, int], population: Population
+    ):
         super().__init__()
         self.attributes, self.options = dict(attributes), options
         self.convolution = nn.Sequential(
             nn.Conv2d(channels, width, kernel_size=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)
         )
         self.recognise = nn.Linear(width, sum(self.attributes.values()))  # the heads, side by side
-        self.identify = nn.Linear(width, people)
+        start_at_shares(self.recognise, population, self.attributes, exclusive=True)
+        self.identify = nn.Linear(width, population.people)
 
     def forward(self, maps: Tensor) -> BranchOutputs:
         features = self.convolution(maps.flatten(0, 1)).mean((2, 3), dtype=torch.float32).unflatten(0, maps.shape[:2])
@@ -143,11 +146,11 @@ class Disentangling(nn.Module):
         self.after_neck = options.compare_normalised
         self.groups = {group: list(population.attributes[group]) for group in GROUPS}
         self.trunk = trunk
-        width, people = head_width(options.branch_channels, trunk.channels), population.people
+        width = head_width(options.branch_channels, trunk.channels)
         self.branches = nn.ModuleDict(
-            {name: Branch(trunk.channels, width, options, own, people) for name, own in branches.items()}
+            {name: Branch(trunk.channels, width, options, own, population) for name, own in branches.items()}
         )
-        self.head = BNNeck(trunk.channels + width * len(branches), people)
+        self.head = BNNeck(trunk.channels + width * len(branches), population.people)
 
     def forward(self, clips: Tensor) -> Outputs:
         maps = frame_maps(self.trunk, clips)  # (B, T, C, h, w)

@@ -1,6 +1,11 @@
 """What stands between a clip's feature and its identity."""
 
+from collections.abc import Iterable
+
+import torch
 from torch import Tensor, nn
+
+from vreid.models.method import Population
 
 
 class BNNeck(nn.Module):
@@ -34,3 +39,17 @@ class Classifier(nn.Module):
 
     def forward(self, feature: Tensor) -> tuple[Tensor, Tensor]:
         return feature, self.classifier(self.dropout(feature))
+
+
+def start_at_shares(classifier: nn.Linear, population: Population, attributes: Iterable[str], exclusive: bool) -> None:
+    """Let a classifier of attributes, side by side, start from the shares that their classes have in training.
+
+    Its biases become the logits of these shares, of a softmax an attribute if classes are `exclusive`, else of
+    sigmoids. No publication says how they start. From 0, a short training learns the shares and little else, and by
+    what reaches them soonest: it scales up the features, and an attention before them stands at 1 everywhere.
+    """
+    if population.shares:
+        shares = torch.tensor([float(share) for name in attributes for share in population.shares[name]])
+        shares = shares.clamp(1e-3, 1 - 1e-3)  # of a class that is never seen, or always
+        with torch.no_grad():
+            classifier.bias.copy_(shares.log() if exclusive else shares.logit())

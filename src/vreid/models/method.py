@@ -24,7 +24,7 @@ What every method is called with, and what is expected of it:
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -61,6 +61,8 @@ class Population(NamedTuple):
 
     people: int
     attributes: Mapping[str, Mapping[str, int]]  # group → attribute → number of its classes
+    # Attribute → the share of each of its classes in what is trained on; empty where weights are loaded anyway.
+    shares: Mapping[str, Sequence[float]] = {}
 
     def outputs(self, group: str) -> int:
         """Width of a group's one-hot targets, whose attributes stand side by side; 0 where there are none."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from vreid import losses
 from vreid.errors import InputError
-from vreid.models.heads import BNNeck
+from vreid.models.heads import BNNeck, start_at_shares
 from vreid.models.method import Labels, Method, Outputs, Population, need_attributes
 from vreid.models.streams import AttributeStream, SpatialAttention, attended_pool
 from vreid.models.trunk import build_trunk, frame_maps, map_size
@@ -40,6 +40,7 @@ class Options:
     aitl_per_stream: bool = False  # one AITL term a stream, instead of one on both streams' vectors together
     self_pair: bool = False  # the anchor may be its own attribute-nearest positive
     average_metric_losses: bool = False  # triplet and AITL terms are averaged, instead of summed
+    start_at_shares: bool = True  # attribute classifiers start at the shares of their classes (assumed), not at chance
 
     def __post_init__(self):
         _check("streams", self.streams, STREAMS)
@@ -83,6 +84,8 @@ class Multitask(nn.Module):
                 for group in options.groups
             }
         )
+        for group, stream in self.attribute_streams.items() if options.start_at_shares else ():
+            start_at_shares(stream.classifier, population, population.attributes[group], exclusive=False)
         width = channels * len(self.streams)
         self.head = BNNeck(width, population.people)
 
