@@ -26,7 +26,7 @@ BASE = {
     "locks",
 }
 WORK = {"train", "embed", "attend", "hardware", "cost", "completion", "outline", "plan"}
-ROOMS = {"data", "fetch", "models", "walkers"}
+ROOMS = {"data", "fetch", "models", "walkers", "experiment"}
 
 # What each room may import, itself included. All other modules are the side of the report.
 MAY_IMPORT = {
@@ -37,6 +37,7 @@ MAY_IMPORT = {
     "models": {"base", "data", "models"},
     "work": {"base", "data", "models", "work"},
     "report": {"base", "data", "report"},
+    "experiment": {"base", "fetch", "models", "work", "report", "experiment"},
     "__main__": {"base", "data", "fetch", "walkers", "models", "work", "report"},
 }
 NEEDED_TO_TRAIN = {"torch", "torchvision", "numpy", "pandas"}
@@ -103,6 +104,7 @@ def methods() -> list[str]:
 
 
 REPORT = [name for name in modules() if room_of(name) == "report"]
+EXPERIMENT = [name for name in modules() if room_of(name) == "experiment"]
 
 
 def test_the_package_is_seen():
@@ -110,6 +112,7 @@ def test_the_package_is_seen():
     assert {"vreid.losses", "vreid.data.clips", "vreid.models.multitask", "vreid.train"} <= modules().keys()
     assert {"vreid.losses", "vreid.data.clips", "vreid.models.method", "torch"} <= imports("vreid.train")
     assert {"vreid.score", "vreid.tables", "vreid.figures.curves", "vreid.results"} <= set(REPORT)
+    assert {"vreid.experiment.runs", "vreid.experiment.preflight"} <= set(EXPERIMENT)
     assert "vreid.models.multitask" in methods()
 
 
@@ -175,3 +178,8 @@ def test_training_and_embedding_start_where_nothing_else_is_installed():
 
 def test_the_command_line_and_the_side_of_the_report_start_without_torch():
     run_without({"torch", "torchvision", "snakemake"}, f"import vreid.__main__, {', '.join(REPORT)}")
+
+
+def test_what_every_job_reads_starts_without_torch():
+    """Snakemake evaluates its rules again in each."""
+    run_without({"torch", "torchvision", "snakemake"}, f"import {', '.join(EXPERIMENT)}")

@@ -2,11 +2,9 @@
 
 import copy
 import dataclasses
-import functools
 import gzip
 import os
 import re
-import runpy
 import shutil
 import subprocess
 import sys
@@ -35,8 +33,6 @@ from vreid.walkers.world import LIMITS, World
 REPOSITORY = Path(__file__).parents[2]
 SCHEMA = yaml.safe_load((REPOSITORY / "workflow/schemas/config.schema.yaml").read_text())
 DEFINITIONS = SCHEMA["$defs"]
-BEFORE_IT = {"functools": functools, "unknown_names": None, "unsound_entries": None}
-PREFLIGHT = runpy.run_path(str(REPOSITORY / "workflow/rules/preflight.smk"), BEFORE_IT)
 
 
 def configuration(*overlays: str) -> dict:
@@ -668,13 +664,6 @@ def test_what_may_be_meant_so_is_remarked_once_and_not_by_every_job(fresh, tmp_p
     (tmp_path / "bin/sbatch").touch(mode=0o755)  # where jobs are submitted, the nodes have the GPUs
     fresh.env |= {"PATH": f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"}
     assert "Note:" not in fresh.snakemake("--dry-run")
-
-
-def test_what_the_preflight_knows_of_torch_is_so():
-    for known in (spec.Trunk(), spec.Trunk("small", 8), spec.Trunk("small", 24)):
-        network, _ = trunk.TRUNKS[known.name](known.width, known.last_stride)
-        kernels = [parameter for parameter in network.parameters() if parameter.ndim == 4]
-        assert PREFLIGHT["trunk_bytes"](known) == sum(kernel.nbytes for kernel in kernels)
 
 
 def test_methods_are_asked_again_only_when_what_they_are_asked_or_their_code_changes(fresh):

@@ -1,12 +1,19 @@
 # weights → attention maps → Fig. 6; features → Section 3's premise.
 
+import shlex
+
+from vreid.experiment.quoted import attended_run
+from vreid.experiment.runs import RUN
+from vreid.provenance import code_digest
+from vreid.spec import canonical
+
 
 rule attend:
     input:
         unpack(trained),
         spec=f"{RUN}/spec.json",
         index="results/index/{dataset}/annotated.csv.gz",
-        source=lambda w: frames(w.dataset),
+        source=lambda w: frames(DATASETS[w.dataset]),
     output:
         f"{RUN}/{{dataset}}/attention.npz",
     log:
@@ -16,17 +23,17 @@ rule attend:
     priority: -1  # only the report waits for it
     conda:
         "../envs/vreid.yaml"
-    threads: training_threads
+    threads: lambda w: threads_of(resolved(w))
     resources:
         gpu=1,
         loaders=LOADERS,
         mem_mb=4000,
         runtime="2h",
     params:
-        root=lambda w: frames_root(w.dataset),
-        frame_size=lambda w: frame_size(w.dataset),
-        rendered=lambda w: "--rendered" if is_rendered(w.dataset) else "",
-        code=lambda w: code_digest("vreid.attend", f"vreid.models.{method_of(w.model)}"),
+        root=lambda w: DATASETS[w.dataset].frames_root,
+        frame_size=lambda w: frame_size(DATASETS[w.dataset]),
+        rendered=lambda w: rendered_option(DATASETS[w.dataset]),
+        code=lambda w: method_code(w.model, "vreid.attend"),
     shell:
         "python -m vreid attend --spec {input.spec:q} --weights {input.weights:q} --index {input.index:q}"
         " --root {params.root:q} --dataset {wildcards.dataset} {params.frame_size} {params.rendered}"
@@ -43,12 +50,12 @@ rule cells:
     benchmark:
         f"results/benchmarks/cells/{RUN_LOG}/{{dataset}}.tsv"
     wildcard_constraints:
-        dataset=any_of(name for name in DATASETS if "render" in DATASETS[name]),
+        dataset=any_of(name for name, dataset in DATASETS.items() if dataset.has_world),
     priority: -1  # only the report waits for it
     conda:
         "../envs/vreid.yaml"
     params:
-        world=lambda w: world(w.dataset),
+        world=lambda w: world(DATASETS[w.dataset]),
         code=code_digest("vreid.walkers.truth"),
     shell:
         "python -m vreid cells --world {params.world:q} --maps {input:q} --out {output:q} --workers {threads} 2>&1 | tee {log}"
@@ -56,10 +63,12 @@ rule cells:
 
 rule attention:
     input:
-        maps=lambda w: fig6_files("attention.npz"),
-        cells=fig6_cells,
-        index=f"results/index/{fig6('train')}/annotated.csv.gz",
-        source=lambda w: source_files(fig6("train")),
+        maps=lambda w: f"{attended_run(config).folder}/attention.npz",
+        cells=lambda w: (  # known of rendered datasets as they were rendered
+            f"{attended_run(config).folder}/cells.npz" if DATASETS[attended_run(config).test].has_world else []
+        ),
+        index=lambda w: DATASETS[attended_run(config).test].index,
+        source=lambda w: source_files(DATASETS[attended_run(config).test]),
     output:
         svg=report("results/figures/fig6.svg", caption="../report/fig6.rst", category="Figures"),
         png="results/figures/fig6.png",
@@ -72,7 +81,7 @@ rule attention:
         "../envs/vreid.yaml"
     params:
         spec=lambda w: canonical(config["figures"]["fig6"]),
-        root=lambda w: DATASETS[fig6("train")]["root"],
+        root=lambda w: DATASETS[attended_run(config).test].root,
         cells=lambda w, input: f"--cells {shlex.quote(str(input.cells))}" if input.cells else "",
         stem=lambda w, output: output.csv.removesuffix(".csv"),
         code=code_digest("vreid.figures.attention"),

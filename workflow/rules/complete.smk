@@ -1,13 +1,22 @@
 # VRSTC: a finished run scores regions → a network learns to complete them → a dataset with completed frames.
 
+import os
+import shlex
+
+from vreid.provenance import code_digest
+from vreid.spec import canonical, resolve
+
+COMPLETION = "results/completion/{dataset}"
+COMPLETED = [name for name, dataset in DATASETS.items() if dataset.is_completed]
+
 
 rule score_regions:
     input:
-        spec=lambda w: f"{scorer_run(w)}/spec.json",
-        weights=lambda w: f"{scorer_run(w)}/weights.pt",
-        record=lambda w: f"{scorer_run(w)}/train.json",
-        index=completed_index,
-        source=lambda w: frames(completed(w)["from"]),
+        spec=lambda w: f"{DATASETS[w.dataset].scorer.folder}/spec.json",
+        weights=lambda w: f"{DATASETS[w.dataset].scorer.folder}/weights.pt",
+        record=lambda w: f"{DATASETS[w.dataset].scorer.folder}/train.json",
+        index=lambda w: DATASETS[w.dataset].source.index,
+        source=lambda w: frames(DATASETS[w.dataset].source),
     output:
         regions=f"{COMPLETION}/regions.csv.gz",
         record=f"{COMPLETION}/regions.json",
@@ -19,19 +28,19 @@ rule score_regions:
         dataset=any_of(COMPLETED),
     conda:
         "../envs/vreid.yaml"
-    threads: scorer_threads
+    threads: lambda w: threads_of(resolve(config, DATASETS[w.dataset].scorer.model, 0))
     resources:
         gpu=1,
         loaders=LOADERS,
         mem_mb=4000,
         runtime="4h",
     params:
-        name=lambda w: completed(w)["from"],
-        root=lambda w: frames_root(completed(w)["from"]),
-        frame_size=lambda w: frame_size(completed(w)["from"]),
-        options=lambda w: canonical(completed(w).get("scoring", {})),
+        name=lambda w: DATASETS[w.dataset].source.name,
+        root=lambda w: DATASETS[w.dataset].source.frames_root,
+        frame_size=lambda w: frame_size(DATASETS[w.dataset].source),
+        options=lambda w: canonical(DATASETS[w.dataset].completed.get("scoring", {})),
         out=lambda w, output: os.path.dirname(output.regions),
-        code=lambda w: scorer_code(w, "vreid.completion.score"),
+        code=lambda w: method_code(DATASETS[w.dataset].scorer.model, "vreid.completion.score"),
     shell:
         "python -m vreid score-regions --spec {input.spec:q} --weights {input.weights:q} --index {input.index:q}"
         " --root {params.root:q} --dataset {params.name} {params.frame_size} --options {params.options:q}"
@@ -44,8 +53,8 @@ rule train_completion:
         spec=rules.score_regions.input.spec,
         weights=rules.score_regions.input.weights,
         record=rules.score_regions.input.record,
-        index=completed_index,
-        source=lambda w: frames(completed(w)["from"]),
+        index=lambda w: DATASETS[w.dataset].source.index,
+        source=lambda w: frames(DATASETS[w.dataset].source),
     output:
         weights=f"{COMPLETION}/weights.pt",
         history=f"{COMPLETION}/history.csv",
@@ -58,20 +67,20 @@ rule train_completion:
         dataset=any_of(COMPLETED),
     conda:
         "../envs/vreid.yaml"
-    threads: scorer_threads
+    threads: lambda w: threads_of(resolve(config, DATASETS[w.dataset].scorer.model, 0))
     resources:
         gpu=1,
         loaders=LOADERS,
         mem_mb=4000,
         runtime="24h",
     params:
-        name=lambda w: completed(w)["from"],
-        root=lambda w: frames_root(completed(w)["from"]),
-        frame_size=lambda w: frame_size(completed(w)["from"]),
-        options=lambda w: canonical(completed(w).get("training", {})),
-        manifest=lambda w: manifest_option(completed(w)["from"]),
+        name=lambda w: DATASETS[w.dataset].source.name,
+        root=lambda w: DATASETS[w.dataset].source.frames_root,
+        frame_size=lambda w: frame_size(DATASETS[w.dataset].source),
+        options=lambda w: canonical(DATASETS[w.dataset].completed.get("training", {})),
+        manifest=lambda w: manifest_option(DATASETS[w.dataset].source),
         out=lambda w, output: os.path.dirname(output.weights),
-        code=lambda w: scorer_code(w, "vreid.completion.train"),
+        code=lambda w: method_code(DATASETS[w.dataset].scorer.model, "vreid.completion.train"),
     shell:  # told to end, a training saves first; the shell and tee wait for it
         "trap '' TERM; "
         "python -m vreid train-completion --regions {input.regions:q} --spec {input.spec:q} --weights {input.weights:q}"
@@ -84,8 +93,8 @@ rule complete:
         regions=rules.score_regions.output.regions,
         weights=rules.train_completion.output.weights,
         record=rules.train_completion.output.record,
-        index=completed_index,
-        source=lambda w: source_files(completed(w)["from"]),
+        index=lambda w: DATASETS[w.dataset].source.index,
+        source=lambda w: source_files(DATASETS[w.dataset].source),
     output:
         "results/data/{dataset}.json",
     log:
@@ -96,18 +105,18 @@ rule complete:
         dataset=any_of(COMPLETED),
     conda:
         "../envs/vreid.yaml"
-    threads: scorer_threads
+    threads: lambda w: threads_of(resolve(config, DATASETS[w.dataset].scorer.model, 0))
     resources:
         gpu=1,
         loaders=LOADERS,
         mem_mb=4000,
         runtime="12h",
     params:
-        name=lambda w: completed(w)["from"],
-        root=lambda w: DATASETS[completed(w)["from"]]["root"],
-        tree=lambda w: DATASETS[w.dataset]["root"],
-        frame_size=lambda w: frame_size(completed(w)["from"]),
-        rendered=lambda w: "--rendered" if is_rendered(w.dataset) else "",
+        name=lambda w: DATASETS[w.dataset].source.name,
+        root=lambda w: DATASETS[w.dataset].source.root,
+        tree=lambda w: DATASETS[w.dataset].root,
+        frame_size=lambda w: frame_size(DATASETS[w.dataset].source),
+        rendered=lambda w: rendered_option(DATASETS[w.dataset]),
         code=code_digest("vreid.completion.complete"),
     shell:
         "python -m vreid complete --regions {input.regions:q} --weights {input.weights:q} --index {input.index:q}"
@@ -125,13 +134,13 @@ rule truth:
     benchmark:
         "results/benchmarks/completion/{dataset}/truth.tsv"
     wildcard_constraints:
-        dataset=any_of(name for name in COMPLETED if is_rendered(name)),
+        dataset=any_of(name for name in COMPLETED if DATASETS[name].is_rendered),
     priority: -1  # only the report waits for it
     conda:
         "../envs/vreid.yaml"
     params:
-        world=lambda w: world(completed(w)["from"]),
-        regions=lambda w: completed(w).get("scoring", {}).get("regions", 3),
+        world=lambda w: world(DATASETS[w.dataset].source),
+        regions=lambda w: DATASETS[w.dataset].completed.get("scoring", {}).get("regions", 3),
         code=code_digest("vreid.walkers.truth"),
     shell:
         "python -m vreid truth --world {params.world:q} --regions {params.regions} --out {output:q}"
@@ -141,8 +150,8 @@ rule truth:
 rule occlusion:
     input:
         regions=rules.score_regions.output.regions,
-        index=completed_index,
-        truth=truth_file,
+        index=lambda w: DATASETS[w.dataset].source.index,
+        truth=lambda w: f"results/completion/{w.dataset}/truth.csv.gz" if DATASETS[w.dataset].is_rendered else [],
     output:
         f"{COMPLETION}/occlusion.json",
     log:
@@ -157,7 +166,7 @@ rule occlusion:
         "../envs/vreid.yaml"
     params:
         truth=lambda w, input: f"--truth {shlex.quote(str(input.truth))}" if input.truth else "",
-        above=lambda w: completed(w).get("hidden_above", 0.3),
+        above=lambda w: DATASETS[w.dataset].completed.get("hidden_above", 0.3),
         code=code_digest("vreid.occlusion"),
     shell:
         "python -m vreid occlusion --index {input.index:q} --regions {input.regions:q} {params.truth}"
@@ -167,8 +176,8 @@ rule occlusion:
 rule before_after:
     input:
         regions=rules.score_regions.output.regions,
-        index=completed_index,
-        source=lambda w: source_files(completed(w)["from"]),
+        index=lambda w: DATASETS[w.dataset].source.index,
+        source=lambda w: source_files(DATASETS[w.dataset].source),
         completed=rules.complete.output,
     output:
         "results/figures/completed-{dataset}.png",
@@ -183,8 +192,8 @@ rule before_after:
     conda:
         "../envs/vreid.yaml"
     params:
-        root=lambda w: DATASETS[completed(w)["from"]]["root"],
-        tree=lambda w: DATASETS[w.dataset]["root"],
+        root=lambda w: DATASETS[w.dataset].source.root,
+        tree=lambda w: DATASETS[w.dataset].root,
         code=code_digest("vreid.before_after"),
     shell:
         "python -m vreid before-after --index {input.index:q} --regions {input.regions:q} --root {params.root:q}"

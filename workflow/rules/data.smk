@@ -1,5 +1,11 @@
 # bytes → tracklets: render, fetch (or find) a dataset, index its frames, join its attributes.
 
+from vreid.experiment.datasets import FETCHED
+from vreid.experiment.told import told
+from vreid.experiment.trainings import IMAGENET
+from vreid.provenance import code_digest
+from vreid.spec import canonical
+
 
 rule render:
     input:
@@ -11,12 +17,12 @@ rule render:
     benchmark:
         "results/benchmarks/render/{dataset}.tsv"
     wildcard_constraints:
-        dataset=any_of(name for name in DATASETS if "render" in DATASETS[name]),
+        dataset=any_of(name for name, dataset in DATASETS.items() if dataset.has_world),
     conda:
         "../envs/vreid.yaml"
     params:
-        world=lambda w: world(w.dataset),
-        tree=lambda w: DATASETS[w.dataset]["root"],
+        world=lambda w: world(DATASETS[w.dataset]),
+        tree=lambda w: DATASETS[w.dataset].root,
         code=code_digest("vreid.walkers.write"),
     shell:
         "python -m vreid render --world {params.world:q} --out {params.tree:q} --workers {threads} 2>&1 | tee {log}"
@@ -28,16 +34,16 @@ rule fetch:
     log:
         "logs/fetch/{dataset}.log",
     wildcard_constraints:
-        dataset=any_of(filter(is_fetched, DATASETS)),
+        dataset=any_of(name for name, dataset in DATASETS.items() if dataset.is_fetched),
     localrule: True
     conda:
         "../envs/vreid.yaml"
     params:
-        layout=lambda w: DATASETS[w.dataset]["layout"],
-        root=lambda w: DATASETS[w.dataset]["root"],
-        attributes=lambda w: DATASETS[w.dataset]["attributes"],
-        sources=lambda w: told(f"sources-of-{w.dataset}", DATASETS[w.dataset]["fetch"]),
-        origin=lambda w: told(f"origin-of-{w.dataset}", DATASETS[w.dataset].get("origin", {})),
+        layout=lambda w: DATASETS[w.dataset].layout,
+        root=lambda w: DATASETS[w.dataset].root,
+        attributes=lambda w: DATASETS[w.dataset].attributes,
+        sources=lambda w: told(f"sources-of-{w.dataset}", DATASETS[w.dataset].entry["fetch"]),
+        origin=lambda w: told(f"origin-of-{w.dataset}", DATASETS[w.dataset].entry.get("origin", {})),
     shell:
         "python -m vreid fetch --layout {params.layout} --root {params.root:q} --attributes {params.attributes:q}"
         " --sources {params.sources:q} --origin {params.origin:q} --out {output:q} 2>&1 | tee {log}"
@@ -59,7 +65,7 @@ rule imagenet:
 
 rule index:
     input:
-        lambda w: source_files(w.dataset),
+        lambda w: source_files(DATASETS[w.dataset]),
     output:
         "results/index/{dataset}/tracklets.csv.gz",
     log:
@@ -69,10 +75,10 @@ rule index:
     conda:
         "../envs/vreid.yaml"
     params:
-        layout=lambda w: DATASETS[w.dataset]["layout"],
-        root=lambda w: DATASETS[w.dataset]["root"],
-        expect=lambda w: canonical(DATASETS[w.dataset].get("expect", {})),
-        lists=lambda w: lists_digest(w.dataset),
+        layout=lambda w: DATASETS[w.dataset].layout,
+        root=lambda w: DATASETS[w.dataset].root,
+        expect=lambda w: canonical(DATASETS[w.dataset].entry.get("expect", {})),
+        lists=lambda w: DATASETS[w.dataset].lists_digest,
         code=code_digest("vreid.data.layouts"),
     shell:
         "python -m vreid index --layout {params.layout} --root {params.root:q}"
@@ -82,7 +88,7 @@ rule index:
 rule pack:
     input:
         index=rules.index.output,
-        source=lambda w: source_files(w.dataset),
+        source=lambda w: source_files(DATASETS[w.dataset]),
     output:
         "results/packs/{dataset}/{split}.pack",
     log:
@@ -94,7 +100,7 @@ rule pack:
     conda:
         "../envs/vreid.yaml"
     params:
-        root=lambda w: DATASETS[w.dataset]["root"],
+        root=lambda w: DATASETS[w.dataset].root,
         code=code_digest("vreid.data.pack"),
     shell:
         "python -m vreid pack --index {input.index:q} --root {params.root:q} --split {wildcards.split} --out {output:q}"
@@ -104,7 +110,7 @@ rule pack:
 rule annotate:
     input:
         index=rules.index.output,
-        attributes=attribute_file,
+        attributes=lambda w: DATASETS[w.dataset].annotations,
     output:
         "results/index/{dataset}/annotated.csv.gz",
     log:
@@ -114,8 +120,8 @@ rule annotate:
     conda:
         "../envs/vreid.yaml"
     params:
-        attributes=lambda w: DATASETS[w.dataset]["attributes"],
-        edited=own_attributes,
+        attributes=lambda w: DATASETS[w.dataset].attributes,
+        edited=lambda w: DATASETS[w.dataset].edited_attributes,
         code=code_digest("vreid.data.attributes"),
     shell:
         "python -m vreid annotate --index {input.index:q} --attributes {params.attributes:q}"

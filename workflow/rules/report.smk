@@ -1,17 +1,44 @@
 # metrics and histories → tables, figures and the report.
 
+from vreid.experiment.quoted import (
+    claim_runs,
+    figure_runs,
+    figure_tests,
+    premise_runs,
+    runs_of_all_tables,
+    shown_completed,
+    table_runs,
+    trainings,
+)
+from vreid.experiment.reporting import (
+    benchmarked_runs,
+    claim_costs,
+    completion_files,
+    cost_files,
+    report_manifest,
+    table_costs,
+    table_labels,
+    usage_files,
+    usage_spec,
+)
+from vreid.experiment.runs import files
+from vreid.experiment.told import told_at_length
+from vreid.provenance import code_digest
+from vreid.spec import canonical
+from vreid.typeset import in_supplement
+
 
 rule table:
     input:
-        metrics=lambda w: table_metrics(w.table),
-        costs=lambda w: table_costs(w.table),
+        metrics=lambda w: files(table_runs(config, w.table), "metrics.json"),
+        costs=lambda w: table_costs(config, w.table),
         published="config/published.csv",
     output:
         csv=report(
             "results/tables/{table}.csv",
             caption="../report/table.rst",
-            category=lambda w: table_category(w.table),
-            labels=lambda w: table_labels(w.table),
+            category=lambda w: "Supplement" if in_supplement(config["tables"][w.table]["number"]) else "Tables",
+            labels=lambda w: table_labels(config["tables"][w.table]),
         ),
         md="results/tables/{table}.md",
         tex="results/tables/{table}.tex",
@@ -23,7 +50,9 @@ rule table:
     params:
         spec=lambda w: canonical(config["tables"][w.table]),
         stem=lambda w, output: output.csv.removesuffix(".csv"),
-        code=lambda w: table_code(w.table),
+        code=lambda w: code_digest(
+            "vreid.recognition" if config["tables"][w.table].get("per_attribute") else "vreid.tables"
+        ),
     shell:
         "python -m vreid table --spec {params.spec:q} --metrics {input.metrics:q} --published {input.published:q}"
         " --costs {input.costs:q} --out {params.stem:q} 2>&1 | tee {log}"
@@ -31,13 +60,13 @@ rule table:
 
 rule usage:
     input:
-        **usage_files(),
+        **usage_files(config),
     output:
         csv=report(
             "results/tables/cost.csv",
             caption="../report/cost.rst",
             category="Supplement",
-            labels={"table": str(config["cost"]["table"]["number"]), "title": config["cost"]["table"]["title"]},
+            labels=table_labels(config["cost"]["table"]),
         ),
         md="results/tables/cost.md",
         tex="results/tables/cost.tex",
@@ -47,8 +76,8 @@ rule usage:
     conda:
         "../envs/vreid.yaml"
     params:
-        spec=canonical(usage_spec()),
-        runs=lambda w: told_at_length("benchmarked-runs", benchmarked_runs()),
+        spec=canonical(usage_spec(config)),
+        runs=lambda w: told_at_length("benchmarked-runs", benchmarked_runs(config)),
         stem=lambda w, output: output.csv.removesuffix(".csv"),
         code=code_digest("vreid.usage"),
     shell:
@@ -58,8 +87,8 @@ rule usage:
 
 rule curves:
     input:
-        histories=lambda w: [f"{run}/history.csv" for run in figure_runs("fig7")],
-        records=lambda w: [f"{run}/train.json" for run in figure_runs("fig7")],
+        histories=lambda w: files(figure_runs(config, "fig7"), "history.csv"),
+        records=lambda w: files(figure_runs(config, "fig7"), "train.json"),
     output:
         svg=report("results/figures/fig7.svg", caption="../report/fig7.rst", category="Figures"),
         png="results/figures/fig7.png",
@@ -80,7 +109,8 @@ rule curves:
 
 rule cost_figure:
     input:
-        unpack(lambda w: points_of("fig8")),
+        metrics=files(figure_tests(config, "fig8"), "metrics.json"),
+        costs=cost_files(row["model"] for row in config["figures"]["fig8"]["rows"]),
         published="config/published.csv",
     output:
         svg=report("results/figures/fig8.svg", caption="../report/fig8.rst", category="Figures"),
@@ -103,11 +133,12 @@ rule cost_figure:
 
 rule claims:
     input:
-        unpack(lambda w: quoted_by_claims()),
-        per_query=[path.replace("metrics.json", "per_query.csv.gz") for path in quoted_by_claims()["metrics"]],
+        metrics=files(claim_runs(config), "metrics.json"),
+        costs=claim_costs(config),
+        per_query=files(claim_runs(config), "per_query.csv.gz"),
         histories=rules.curves.input.histories,
         records=rules.curves.input.records,
-        premises=premises_of_claims(),
+        premises=files(premise_runs(config), "premise.json"),
     output:
         report("results/claims.csv", caption="../report/claims.rst", category="Claims"),
     log:
@@ -126,7 +157,7 @@ rule claims:
 rule contact_sheet:
     input:
         index="results/index/{dataset}/annotated.csv.gz",
-        source=lambda w: source_files(w.dataset),
+        source=lambda w: source_files(DATASETS[w.dataset]),
     output:
         "results/figures/contact-{dataset}.png",
     log:
@@ -138,7 +169,7 @@ rule contact_sheet:
     conda:
         "../envs/vreid.yaml"
     params:
-        root=lambda w: DATASETS[w.dataset]["root"],
+        root=lambda w: DATASETS[w.dataset].root,
         code=code_digest("vreid.contact"),
     shell:
         "python -m vreid contact-sheet --index {input.index:q} --root {params.root:q} --out {output:q} 2>&1 | tee {log}"
@@ -151,14 +182,9 @@ rule report:
         claims=rules.claims.output,
         sheets=expand("results/figures/contact-{dataset}.png", dataset=config["report"]["datasets"]),
         indexes=expand("results/index/{dataset}/annotated.csv.gz", dataset=config["report"]["datasets"]),
-        metrics=METRICS,
-        records=RECORDS,
-        completions=[
-            path
-            for name in SHOWN_COMPLETED
-            for key, path in completion_files(name).items()
-            if key not in ("name", "from")
-        ],
+        metrics=files(runs_of_all_tables(config), "metrics.json"),
+        records=files(trainings(config), "train.json"),
+        completions=[path for dataset in shown_completed(config) for path in completion_files(dataset).values()],
         page="src/vreid/report.html.j2",
     output:
         report("results/report/index.html", caption="../report/page.rst", category="The whole page"),
@@ -168,7 +194,7 @@ rule report:
     conda:
         "../envs/vreid.yaml"
     params:
-        manifest=lambda w: told_at_length("report", report_manifest()),
+        manifest=lambda w: told_at_length("report", report_manifest(config)),
         code=code_digest("vreid.report"),
     shell:
         "python -m vreid report --manifest {params.manifest:q} --out {output:q} 2>&1 | tee {log}"

@@ -1,11 +1,16 @@
 # The features of two models → the retrieval gallery.
 
+from vreid.experiment.quoted import figure_tests
+from vreid.experiment.runs import files
+from vreid.provenance import code_digest
+from vreid.spec import canonical
+
 
 rule retrieval:
     input:
-        features=gallery_features,
-        index=f"results/index/{gallery('test')}/annotated.csv.gz",
-        source=lambda w: source_files(gallery("test")),
+        features=lambda w: files(figure_tests(config, "gallery"), "features.npz"),
+        index=lambda w: DATASETS[config["figures"]["gallery"]["test"]].index,
+        source=lambda w: source_files(DATASETS[config["figures"]["gallery"]["test"]]),
     output:
         svg=report("results/figures/gallery.svg", caption="../report/gallery.rst", category="Figures"),
         png="results/figures/gallery.png",
@@ -18,8 +23,8 @@ rule retrieval:
         "../envs/vreid.yaml"
     params:
         spec=lambda w: canonical(config["figures"]["gallery"]),
-        headline=lambda w: DATASETS[gallery("test")]["headline"],
-        root=lambda w: DATASETS[gallery("test")]["root"],
+        headline=lambda w: DATASETS[config["figures"]["gallery"]["test"]].headline,
+        root=lambda w: DATASETS[config["figures"]["gallery"]["test"]].root,
         stem=lambda w, output: output.csv.removesuffix(".csv"),
         code=code_digest("vreid.figures.retrieval"),
     shell:

@@ -1,5 +1,10 @@
 # While Snakemake runs, and when it ends in failure.
 
+import os
+import re
+import sys
+from pathlib import Path
+
 LAST_LINES = 12
 FAILED = re.compile(r"^ +output: (.+)\n +log: (.+?) \(check log file", re.M)  # of a job, or of one of a group
 

@@ -1,5 +1,11 @@
 # clips → weights: one frozen spec and one training a run.
 
+import os
+import shlex
+
+from vreid.experiment.runs import RUN
+from vreid.experiment.trainings import trunk_files
+
 
 rule freeze:
     output:
@@ -19,8 +25,8 @@ rule train:
     input:
         spec=rules.freeze.output,
         index="results/index/{train}/annotated.csv.gz",
-        source=lambda w: frames(w.train),
-        trunk=trunk_weights,
+        source=lambda w: frames(DATASETS[w.train]),
+        trunk=lambda w: trunk_files(config, resolved(w)),
     output:
         weights=f"{RUN}/weights.pt",
         history=f"{RUN}/history.csv",
@@ -31,20 +37,20 @@ rule train:
         f"results/benchmarks/train/{RUN_LOG}.tsv"
     conda:
         "../envs/vreid.yaml"
-    threads: training_threads
+    threads: lambda w: threads_of(resolved(w))
     resources:
         gpu=1,
         loaders=LOADERS,
         mem_mb=4000,
         runtime="12h",
     params:
-        root=lambda w: frames_root(w.train),
-        frame_size=lambda w: frame_size(w.train),
+        root=lambda w: DATASETS[w.train].frames_root,
+        frame_size=lambda w: frame_size(DATASETS[w.train]),
         trunk=lambda w, input: f"--trunk-weights {shlex.quote(str(input.trunk))}" if input.trunk else "",
-        headline=lambda w: DATASETS[w.train]["headline"],
+        headline=lambda w: DATASETS[w.train].headline,
         out=lambda w, output: os.path.dirname(output.weights),
-        manifest=lambda w: manifest_option(w.train),
-        code=method_code,
+        manifest=lambda w: manifest_option(DATASETS[w.train]),
+        code=lambda w: method_code(w.model, "vreid.train", "vreid.embed"),
     shell:  # told to end, a training saves first; the shell and tee wait for it
         "trap '' TERM; "
         "python -m vreid train --spec {input.spec:q} --index {input.index:q} --root {params.root:q}"
