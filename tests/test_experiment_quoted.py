@@ -155,6 +155,14 @@ def test_claims_quote_the_models_that_they_speak_of_on_their_own_data(config):
     assert quoted.premise_runs(config) == scored("aitl", 0, 1)
 
 
+def test_where_a_model_attends_is_asked_on_data_that_knows_it(config):
+    config["claims"]["ledger"].append({"kind": "attends", "model": "aitl"})
+    assert quoted.focus_runs(config) == []  # filmed
+    config["claims"]["home"] = "synth-mars"
+    config["tables"]["table1"]["columns"].append({"train": "synth-mars", "test": "synth-mars"})
+    assert quoted.focus_runs(config) == scored("aitl", 0, 1, train="synth-mars", test="synth-mars")
+
+
 def test_the_trainings_are_those_behind_all_runs_and_the_trunks_comes_first(config):
     assert quoted.trainings(config) == [
         TRUNK,

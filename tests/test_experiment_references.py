@@ -4,7 +4,7 @@ import copy
 
 import pytest
 
-from vreid.experiment.references import planned_models, references, spoken_of, unknown_names
+from vreid.experiment.references import planned_models, references, repeated_numbers, spoken_of, unknown_names
 
 CONFIG = {
     "recipe": "paper",
@@ -147,3 +147,13 @@ def test_a_claim_speaks_of_all_that_it_names():
     claim = {"model": "a", "over": ["b"], "models": ["c"], "model_pairs": [["d", "e"], ["f", "g"]]}
     assert spoken_of(claim) == ["a", "b", "c", "d", "e", "f", "g"]
     assert spoken_of({"kind": "order", "models": ["c"]}) == ["c"]
+
+
+def test_no_two_tables_have_one_number():
+    tables = {"one": {"number": 1}, "other": {"number": "S4"}, "third": {"number": "1"}}
+    assert repeated_numbers({"tables": tables | {"third": {"number": 3}}}) == []
+    told = repeated_numbers({"tables": tables, "cost": {"table": {"number": "S4"}}})
+    assert told == [
+        "tables.third.number: 1 is that of tables.one.number too; number it anew",
+        "cost.table.number: S4 is that of tables.other.number too; number it anew",
+    ]

@@ -1,4 +1,4 @@
-# weights → attention maps → Fig. 6; features → Section 3's premise.
+# weights → attention maps → Fig. 6, and Section 5.1's claim; features → Section 3's premise.
 
 import shlex
 
@@ -59,6 +59,25 @@ rule cells:
         code=code_digest("vreid.walkers.truth"),
     shell:
         "python -m vreid cells --world {params.world:q} --maps {input:q} --out {output:q} --workers {threads} 2>&1 | tee {log}"
+
+
+rule focus:
+    input:
+        maps=rules.attend.output,
+        cells=rules.cells.output,
+    output:
+        f"{RUN}/{{dataset}}/focus.json",
+    log:
+        f"logs/focus/{RUN_LOG}/{{dataset}}.log",
+    benchmark:
+        f"results/benchmarks/focus/{RUN_LOG}/{{dataset}}.tsv"
+    localrule: True
+    conda:
+        "../envs/vreid.yaml"
+    params:
+        code=code_digest("vreid.focus"),
+    shell:
+        "python -m vreid focus --maps {input.maps:q} --cells {input.cells:q} --out {output:q} 2>&1 | tee {log}"
 
 
 rule attention:

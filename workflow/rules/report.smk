@@ -4,6 +4,7 @@ from vreid.experiment.quoted import (
     claim_runs,
     figure_runs,
     figure_tests,
+    focus_runs,
     premise_runs,
     runs_of_all_tables,
     shown_completed,
@@ -139,6 +140,7 @@ rule claims:
         histories=rules.curves.input.histories,
         records=rules.curves.input.records,
         premises=files(premise_runs(config), "premise.json"),
+        focuses=files(focus_runs(config), "focus.json"),
     output:
         report("results/claims.csv", caption="../report/claims.rst", category="Claims"),
     log:
@@ -151,7 +153,8 @@ rule claims:
         code=code_digest("vreid.claims"),
     shell:
         "python -m vreid claims --spec {params.spec:q} --metrics {input.metrics:q} --histories {input.histories:q}"
-        " --costs {input.costs:q} --premises {input.premises:q} --out {output:q} 2>&1 | tee {log}"
+        " --costs {input.costs:q} --premises {input.premises:q}"
+        " --focuses {input.focuses:q} --out {output:q} 2>&1 | tee {log}"
 
 
 rule contact_sheet:

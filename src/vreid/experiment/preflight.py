@@ -9,7 +9,7 @@ from vreid.experiment.datasets import Dataset
 from vreid.experiment.gpus import cluster_has_gpus, gpu_is_visible, jobs_are_submitted
 from vreid.experiment.quoted import runs_of_all_tables
 from vreid.experiment.readable import REFERRING, Readable
-from vreid.experiment.references import unknown_names
+from vreid.experiment.references import repeated_numbers, unknown_names
 from vreid.experiment.trainings import IMAGENET, start_of
 from vreid.fetch.download import digest_of, is_address
 from vreid.fetch.place import Part, Source, came_from, known_of
@@ -48,7 +48,8 @@ def remarks(readable: Readable) -> Iterator[str]:
 
 
 def strange_names(readable: Readable) -> list[str]:
-    return unknown_names(readable.references, readable.names)
+    """A line for every name that no entry bears, and for every table's number that another one has."""
+    return unknown_names(readable.references, readable.names) + repeated_numbers(readable.config)
 
 
 def unsound_entries(readable: Readable) -> list[str]:

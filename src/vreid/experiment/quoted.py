@@ -71,8 +71,19 @@ def claim_runs(config: Config) -> list[Tested]:
 
 def premise_runs(config: Config) -> list[Tested]:
     """The tables' runs of which the ledger asks Section 3's premise."""
+    return _asked_at_home(config, "correlated")
+
+
+def focus_runs(config: Config) -> list[Tested]:
+    """The tables' runs of which the ledger asks where they attend, on data that says where the person is."""
+    datasets = datasets_of(config)
+    return [one for one in _asked_at_home(config, "attends") if datasets[one.test].has_world]
+
+
+def _asked_at_home(config: Config, kind: str) -> list[Tested]:
+    """The tables' runs, trained and tested at home, of the models that claims of this kind speak of."""
     home = config["claims"]["home"]
-    asked = {claim["model"] for claim in config["claims"]["ledger"] if claim["kind"] == "correlated"}
+    asked = {claim["model"] for claim in config["claims"]["ledger"] if claim["kind"] == kind}
     return [one for one in runs_of_all_tables(config) if one.run.train == one.test == home and one.run.model in asked]
 
 

@@ -40,6 +40,18 @@ def unknown_names(references: Iterable[Reference], names: Names) -> list[str]:
     return [f"{one.at}: {one.name!r} is none of {', '.join(one.known(names))}" for one in wrong]
 
 
+def repeated_numbers(config: Config) -> list[str]:
+    """A line for every table that has the number of another one."""
+    found, seen = [], {}
+    numbered = {f"tables.{name}.number": table["number"] for name, table in config["tables"].items()}
+    if "cost" in config:
+        numbered["cost.table.number"] = config["cost"]["table"]["number"]
+    for at, number in numbered.items():
+        if (other := seen.setdefault(str(number), at)) != at:
+            found.append(f"{at}: {number} is that of {other} too; number it anew")
+    return found
+
+
 def planned_models(config: Config, references: Iterable[Reference]) -> list[str]:
     """The models that a table, a figure, a completion or another model needs. Claims quote what is there."""
     needing = [one for one in references if one.among is None and not one.at.startswith("claims.")]
