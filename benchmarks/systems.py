@@ -13,7 +13,9 @@ import numpy as np
 import pandas as pd
 from tabulate import tabulate
 
+from vreid.models import method as methods
 from vreid.provenance import cpu_name
+from vreid.spec import Spec
 
 HERE = Path(__file__).resolve().parent
 
@@ -31,12 +33,13 @@ def seconds_by_rule(results: Path) -> pd.DataFrame:
 
 
 def trainings(results: Path) -> pd.DataFrame:
-    """Seconds, steps, parameters and last softmax loss of each model's trainings, by dataset.
+    """Seconds, steps, parameters and last losses of each model's trainings, by dataset.
 
-    The loss is in shares of ln(people), that of who guesses: how far from its end a short training stops.
+    The softmax loss is in shares of ln(people), that of who guesses: how far from its end a short training stops. The
+    metric loss is in shares of its value for equal features: a training that has collapsed stands at 1.
     """
     paths = sorted((results / "runs").glob("*/*/seed*/train.json"))
-    frame = pd.DataFrame([json.loads(path.read_text()) | {"softmax": last_softmax(path.parent)} for path in paths])
+    frame = pd.DataFrame([json.loads(path.read_text()) | last_losses(path.parent) for path in paths])
     frame["softmax"] /= np.log(frame["people"])
     grouped = frame.groupby(["train_dataset", "model"], sort=False)
     return grouped.agg(
@@ -45,13 +48,18 @@ def trainings(results: Path) -> pd.DataFrame:
         steps=("steps", "first"),
         parameters=("parameters", "first"),
         softmax=("softmax", "mean"),
-    ).round({"seconds": 1, "softmax": 2})
+        metric=("metric", "mean"),
+    ).round({"seconds": 1, "softmax": 2, "metric": 2})
 
 
-def last_softmax(run: Path) -> float:
-    """The softmax loss of the last epoch; NaN without training or without this loss."""
-    history = pd.read_csv(run / "history.csv")
-    return history["softmax"].iloc[-1] if "softmax" in history and len(history) else np.nan
+def last_losses(run: Path) -> dict[str, float]:
+    """The softmax loss and the metric loss of the last epoch; NaN without training or without such a loss."""
+    history, spec = pd.read_csv(run / "history.csv"), Spec.load(run / "spec.json")
+    method = methods.load(spec.method)
+    alike = {term: value for term, value in method.collapsed(method.settings(spec)).items() if value}
+    last = history.iloc[-1] if len(history) else {}
+    metric = [last[term] / value for term, value in alike.items() if term in last]
+    return {"softmax": last.get("softmax", np.nan), "metric": metric[0] if metric else np.nan}
 
 
 def main() -> None:
@@ -77,6 +85,7 @@ def main() -> None:
                 "steps",
                 "parameters (small trunk)",
                 "last softmax loss / ln(people)",
+                "last metric loss / its value for equal features",
             ],
             "pipe",
             showindex=False,
