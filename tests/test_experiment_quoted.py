@@ -155,6 +155,12 @@ def test_claims_quote_the_models_that_they_speak_of_on_their_own_data(config):
     assert quoted.premise_runs(config) == scored("aitl", 0, 1)
 
 
+def test_a_claim_on_transfer_is_quoted_and_the_premise_is_not_asked_there(config):
+    config["tables"] = {"table4": config["tables"]["table1"] | {"columns": [{"train": "people", "test": "mars"}]}}
+    assert quoted.claim_runs(config) == scored("aitl", 0, 1, train="people")
+    assert quoted.premise_runs(config) == []
+
+
 def test_where_a_model_attends_is_asked_on_data_that_knows_it(config):
     config["claims"]["ledger"].append({"kind": "attends", "model": "aitl"})
     assert quoted.focus_runs(config) == []  # filmed
