@@ -535,7 +535,7 @@ def test_all_that_is_wrong_is_said_in_one_list_before_any_job(fresh):
         "models.zhao.method: there is no method 'heads': src/vreid/models/heads.py defines no METHOD",
         "models.aitl.recipe: 'nope' is none of unified, paper, released",
         "recipes.unified: 'heads' is neither a section (trunk, clips, augment, training) nor a method",
-        "tables.table4.reference: 'nobody' is none of baseline, asta+aitl",
+        "tables.table4.reference: 'nobody' is none of baseline, asta, asta+aitl",
     ):
         assert said.count(f"    {told}") == 1
     assert "Job stats" not in said and "Traceback" not in said
