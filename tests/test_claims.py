@@ -312,12 +312,12 @@ def test_dvdp_drops_then_rises_then_settles(tmp_path, curve, expected):
 # ---- the premise ----
 
 
-def premises(folder, people: list[dict], model="baseline", test="synth-mars"):
-    """A premise.json a seed, from each person's correlation."""
-    paths = [folder / f"premise{seed}.json" for seed in range(len(people))]
+def premises(folder, people: list[dict], model="baseline", test="synth-mars", gaps=None, spread=1.0):
+    """A premise.json a seed, from each person's correlation, and from the same gaps in every seed."""
+    paths = [folder / f"premise-{model}{seed}.json" for seed in range(len(people))]
     for seed, path in enumerate(paths):
         about = {"model": model, "seed": seed, "train": "synth-mars", "test": test}
-        path.write_text(json.dumps(about | {"people": people[seed]}))
+        path.write_text(json.dumps(about | {"people": people[seed], "gaps": gaps or {}, "spread": spread}))
     return paths
 
 
@@ -329,6 +329,28 @@ def test_the_premise_is_a_correlation_within_people_above_0(tmp_path, mean, expe
     row = judged([], premises=premises(tmp_path, people), kind="correlated", model="baseline")
     assert (row["verdict"], row["num_seeds"]) == (expected, 3)
     assert row["effect"] == pytest.approx(mean, abs=1e-6) and row["measure"].endswith("mean over 60 people")
+
+
+@pytest.mark.parametrize(
+    "factor, spread, relative, expected",
+    [
+        (0.5, 1.0, False, "holds"),
+        (1.0, 1.0, False, "cannot tell"),
+        (2.0, 1.0, False, "does not hold"),
+        (0.5, 0.5, False, "holds"),
+        (0.5, 0.5, True, "cannot tell"),  # all distances shrink alike
+    ],
+)
+def test_dvdp_in_test_is_compared_person_by_person(tmp_path, factor, spread, relative, expected):
+    gaps = {str(pid): 0.2 + 0.01 * pid for pid in range(30)}
+    runs = premises(tmp_path, [{}, {}], "baseline", gaps=gaps)
+    with_it = {pid: factor * gap for pid, gap in gaps.items() if pid != "29"}  # of whom one run says nothing
+    runs += premises(tmp_path, [{}, {}], "aitl", gaps=with_it, spread=spread)
+    asked = {"kind": "dvdp_lower_in_test", "model_pairs": [["baseline", "aitl"]], "relative": relative}
+    row = judged([], premises=runs, **asked)
+    assert row["verdict"] == expected and "mean over 29 people" in row["measure"]
+    alone = judged([], premises=runs[:2], **asked)
+    assert alone["verdict"] == "cannot tell" and "no premise of aitl" in alone["note"]
 
 
 def test_only_people_of_whom_every_seed_says_something_count(tmp_path):

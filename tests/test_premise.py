@@ -45,13 +45,16 @@ def write(folder, attributes=None, features=None, about=ABOUT, **more):
 def test_pairs_and_correlations_are_those_of_naive_loops(tmp_path):
     features, index, table, values = write(tmp_path)
     names = [*IRRELEVANT, *RELEVANT_MARS]
-    expected = []
+    expected, gaps = [], []
     for _, own in table.groupby("pid"):
-        apart, differ = [], []
+        apart, differ, each = [], [], {tracklet: [] for tracklet in own.index}
         for a, b in itertools.combinations(own.index, 2):
             differ.append(sum(own.loc[a, n] != own.loc[b, n] for n in names) / len(names))
             cosine = values[a] @ values[b] / np.linalg.norm(values[a]) / np.linalg.norm(values[b])
             apart.append(1 - cosine)
+            each[a].append(1 - cosine)
+            each[b].append(1 - cosine)
+        gaps.append(np.mean([max(others) - min(others) for others in each.values()]))
         expected.append(spearmanr(differ, apart).statistic)
     premise(features, index, tmp_path / "out.json")
     record = json.loads((tmp_path / "out.json").read_text())
@@ -59,6 +62,7 @@ def test_pairs_and_correlations_are_those_of_naive_loops(tmp_path):
     assert (record["num_people"], record["num_pairs"]) == (4, 24)
     assert list(record["people"]) == ["1", "2", "3", "4"]
     assert list(record["people"].values()) == pytest.approx(expected, abs=1e-5)
+    assert list(record["gaps"].values()) == pytest.approx(gaps, abs=1e-5) and record["spread"] > 0
     assert record["low"] <= record["correlation"] <= record["high"]
     assert {record[key] for key in ("model", "train", "test")} == {"baseline", "synth-mars"}
 

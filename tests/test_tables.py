@@ -1,6 +1,7 @@
 """Tables 1–4: what stands in a cell, what is bold, and what is refused."""
 
 import copy
+import dataclasses
 import json
 
 import pandas as pd
@@ -233,6 +234,25 @@ def test_every_file_of_a_table_is_written_and_the_csv_reads_back(tmp_path):
     tex = (tmp_path / "table1.tex").read_text()
     assert r"\multicolumn{3}{c}{synth-mars, rendered} & \multicolumn{2}{c}{published (MARS)}" in tex
     assert r"Baseline & 2 & 65.0 $\pm$ 7.1 & 55.0 $\pm$ 7.1 & 84.9 & 79.4 \\" in tex
+
+
+def test_a_wide_table_is_made_to_fit_the_page_and_notes_stand_below_it(tmp_path):
+    frame = made(write_scores(tmp_path, {row["model"]: [0.5, 0.6] for row in TABLE["rows"]}))
+    narrow = typeset.latex(typeset.shown(TABLE, frame))
+    group = typeset.Group(
+        "more", True, ("a", "b", "c", "d", "e", "f"), ((typeset.Cell("1"),) * 6,) * len(TABLE["rows"])
+    )
+    shown = typeset.shown(TABLE, frame)
+    wide = typeset.latex(dataclasses.replace(shown, groups=[*shown.groups, group]))
+    assert "resizebox" not in narrow and "{booktabs}" in narrow
+    assert r"\resizebox{\textwidth}{!}{%" in wide and "{booktabs,graphicx}" in wide
+    for tex in (narrow, wide):
+        assert tex.count("{") == tex.count("}")
+        assert (
+            tex.index(r"\caption{Ablation study.}")
+            < tex.index(r"\end{tabular}")
+            < tex.index("mean ± ".replace("±", r"$\pm$"))
+        )
 
 
 def test_names_cannot_break_markdown_or_latex(tmp_path):

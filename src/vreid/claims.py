@@ -73,7 +73,7 @@ class Evidence:
     results: Mapping[tuple, Mapping[int, Result]]  # (model, train, test) → seed → result
     trainings: Mapping[tuple, Mapping[int, Training]]  # (model, train) → seed → history
     gmac: Mapping[str, float]  # model → 10⁹ multiply-adds of a clip
-    premises: Mapping[tuple, Mapping[int, Mapping[str, float]]]  # (model, train, test) → seed → pid → correlation
+    premises: Mapping[tuple, Mapping[int, Mapping[str, Any]]]  # (model, train, test) → seed → what `premise` found
     focuses: Mapping[tuple, Mapping[int, Mapping[str, Mapping[str, float]]]]  # … → seed → stream → tracklet → points
 
     def run(self, model: str, train: str, test: str) -> tuple[str, str, str]:
@@ -147,16 +147,16 @@ def gather(
     for training in read_trainings(histories):
         trainings.setdefault((training.model, training.train), {})[training.seed] = training
     gmac = {cost["model"]: cost["clip_gmac"] for cost in map(read_cost, costs)}
-    correlations: dict[tuple, dict[int, Mapping[str, float]]] = {}
+    within_people: dict[tuple, dict[int, Mapping[str, Any]]] = {}
     for found in map(read_premise, premises):
         who = found["model"], found["train"], found["test"]
-        correlations.setdefault(who, {})[found["seed"]] = found["people"]
+        within_people.setdefault(who, {})[found["seed"]] = found
     attention: dict[tuple, dict[int, Mapping[str, Mapping[str, float]]]] = {}
     for found in map(read_focus, focuses):
         who = found["model"], found["train"], found["test"]
         attention.setdefault(who, {})[found["seed"]] = found["streams"]
     places = {side: spec[side] for side in ("home", "away")}
-    return Evidence(places, spec.get("datasets", {}), results, trainings, gmac, correlations, attention)
+    return Evidence(places, spec.get("datasets", {}), results, trainings, gmac, within_people, attention)
 
 
 def ledger(spec: Mapping[str, Any], evidence: Evidence) -> pd.DataFrame:
@@ -410,14 +410,41 @@ def frontier(claim: Claim, evidence: Evidence) -> list[Effect]:
 
 def correlated(claim: Claim, evidence: Evidence) -> list[Effect]:
     """Within a person, the distances of attributes and of `model`'s features go together: a mean ρ above 0."""
-    who = (claim["model"], evidence.places["home"], evidence.places["home"])
-    if who not in evidence.premises:
-        raise Missing(f"no premise of {who[0]} tested on {who[2]}")
-    people = pd.DataFrame(evidence.premises[who]).dropna()  # of whom every seed says something
+    found = _within_people(claim["model"], evidence)
+    people = pd.DataFrame({seed: own["people"] for seed, own in found.items()}).dropna()  # of whom every seed speaks
     values, rng = people.to_numpy().T, np.random.default_rng(0)
     drawn = pigeonhole(values, *(draw_weights(count, DRAWS, rng) for count in values.shape))
     what = f"Spearman's ρ of attribute and feature distance ({claim['model']}), mean over {len(people)} people"
     return [of_draws(what, values.mean(), drawn, len(values))]
+
+
+def _within_people(model: str, evidence: Evidence) -> Mapping[int, Mapping[str, Any]]:
+    who = (model, evidence.places["home"], evidence.places["home"])
+    if who not in evidence.premises:
+        raise Missing(f"no premise of {model} tested on {who[2]}")
+    return evidence.premises[who]
+
+
+def dvdp_lower_in_test(claim: Claim, evidence: Evidence) -> list[Effect]:
+    """DVDP over all test tracklets of a person is lower with than without, by `model_pairs`, mean over people.
+
+    `relative`: over the mean distance between people in the same test.
+    """
+    found, relative = [], claim.get("relative", False)
+    unit = "over the distance between people" if relative else "cosine distance"
+    for without, with_it in claim["model_pairs"]:
+        before, after = (_within_people(model, evidence) for model in (without, with_it))
+        seeds = common(before, after)
+        gaps = [
+            pd.DataFrame({s: pd.Series(runs[s]["gaps"]) / (runs[s]["spread"] if relative else 1) for s in seeds})
+            for runs in (before, after)
+        ]
+        values = (gaps[0] - gaps[1]).dropna().to_numpy().T
+        rng = np.random.default_rng(0)
+        drawn = pigeonhole(values, *(draw_weights(count, DRAWS, rng) for count in values.shape))
+        what = f"test DVDP of {without} − {with_it}, {unit}, mean over {values.shape[1]} people"
+        found.append(of_draws(what, values.mean(), drawn, len(seeds)))
+    return found
 
 
 def attends(claim: Claim, evidence: Evidence) -> list[Effect]:
@@ -457,7 +484,8 @@ def _above_majority(result: Result) -> list[float]:
     return [100 * (own["accuracy"] - own["majority"]) for own in each.values()]
 
 
-TESTS = (gain, order, smaller_gain, decline, dvdp_lower, dvdp_course, frontier, correlated, recognises, attends)
+TESTS = (gain, order, smaller_gain, decline, frontier, dvdp_lower, dvdp_lower_in_test, dvdp_course)
+TESTS += (correlated, recognises, attends)
 KINDS: Mapping[str, Callable[[Claim, Evidence], list[Effect]]] = {test.__name__: test for test in TESTS}
 
 

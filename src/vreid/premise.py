@@ -1,4 +1,7 @@
-"""Section 3's premise: within a person, tracklets whose attributes differ lie apart as features do."""
+"""Section 3's premise: within a person, tracklets whose attributes differ lie apart as features do.
+
+Beside it, what AITL is to make smaller: how much farther a person's farthest test tracklet lies than the nearest.
+"""
 
 import json
 from pathlib import Path
@@ -11,6 +14,7 @@ from vreid.data.tracklets import KEY, read_tracklets
 from vreid.distances import cosine_distance
 from vreid.errors import InputError
 from vreid.files import written_whole
+from vreid.gaps import anchor_gaps, spread
 from vreid.score import read_features
 
 LEAST_PAIRS = 4  # of a person whose correlation counts
@@ -20,10 +24,11 @@ DRAWS = 2000
 def premise(features: Path, index: Path, out: Path) -> None:
     """Write how attribute distance and feature distance go together within a person, as JSON.
 
-    {"correlation", "low", "high", "num_people", "num_pairs", "people", "model", "seed", "train", "test", "rendered"}:
-    the mean over people of Spearman's rank correlation over all pairs of a person's test tracklets, its 95 % percentile
-    bootstrap interval over people (Efron & Tibshirani 1993, ch. 13), each person's correlation by pid, and who was
-    measured on what. Raises InputError where the two files do not belong together or nobody has enough pairs.
+    {"correlation", "low", "high", "num_people", "num_pairs", "people", "gaps", "spread", "model", "seed", "train",
+    "test", "rendered"}: the mean over people of Spearman's rank correlation over all pairs of a person's test
+    tracklets, its 95 % percentile bootstrap interval over people (Efron & Tibshirani 1993, ch. 13), each person's
+    correlation by pid; each person's DVDP over all test tracklets by pid, and the mean distance between people; and who
+    was measured on what. Raises InputError where the two files do not belong together or nobody has enough pairs.
     """
     arrays, about = read_features(features)
     if arrays["features"].ndim != 2:
@@ -36,6 +41,7 @@ def premise(features: Path, index: Path, out: Path) -> None:
             " give the annotated index of a larger test set"
         )
     low, high = interval(found["correlation"].to_numpy())
+    gaps = anchor_gaps(arrays["features"], arrays["pids"], cosine_distance).groupby("pid")["gap"].mean()
     record = {
         "correlation": round(float(found["correlation"].mean()), 6),
         "low": round(low, 6),
@@ -43,6 +49,8 @@ def premise(features: Path, index: Path, out: Path) -> None:
         "num_people": len(found),
         "num_pairs": int(found["pairs"].sum()),
         "people": {str(pid): round(value, 6) for pid, value in zip(found["pid"], found["correlation"])},
+        "gaps": {str(pid): round(value, 6) for pid, value in gaps.items()},
+        "spread": round(spread(arrays["features"], arrays["pids"], cosine_distance), 6),
         "model": about["model"],
         "seed": about["seed"],
         "train": about["train_dataset"],

@@ -166,7 +166,7 @@ def machine(run: Mapping[str, Any]) -> str:
 def read_premise(path: str | Path) -> Mapping[str, Any]:
     """What `vreid.premise` found of a run."""
     found = read_json(Path(path))
-    for key in ("model", "seed", "train", "test", "people"):
+    for key in ("model", "seed", "train", "test", "people", "gaps", "spread"):
         if not isinstance(found, dict) or key not in found:
             raise InputError(f"{path}: the key {key!r} is missing; measure the premise again")
     return found

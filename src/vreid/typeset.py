@@ -15,6 +15,7 @@ from vreid.files import written_whole
 from vreid.published import UNCHECKED
 
 BLANK = "—"
+WIDE = 9  # columns; a table of more is made to fit the page
 MARK = "†"  # of a published value that was not checked against its source
 BOLD_RULE = (
     "Bold marks the best mean of a column if its lead over the next best exceeds the sum of their standard "
@@ -223,7 +224,7 @@ def markdown(shown: Shown) -> str:
 
 
 def latex(shown: Shown) -> str:
-    """A `table` environment; needs \\usepackage{booktabs}."""
+    """A `table` environment, made to fit the page where it is wide; its notes stand below it."""
     titles, rules, start = [""], [], 2
     for group in shown.groups:
         end = start + len(group.heads) - 1
@@ -235,13 +236,15 @@ def latex(shown: Shown) -> str:
         for index, label in enumerate(shown.labels)
     ]
     heads = [shown.head, *(_escape_latex(head) for group in shown.groups for head in group.heads)]
+    wide = start - 1 > WIDE
     return "\n".join(
         [
-            r"% needs \usepackage{booktabs}",
+            rf"% needs \usepackage{{booktabs{',graphicx' * wide}}}",
             r"\begin{table}",
             r"\centering",
-            rf"\caption{{{_escape_latex(shown.title)}. {_escape_latex(' '.join(shown.notes))}}}",
+            rf"\caption{{{_escape_latex(shown.title)}.}}",
             rf"\label{{tab:table{shown.number}}}",
+            *[r"\resizebox{\textwidth}{!}{%"] * wide,
             rf"\begin{{tabular}}{{l{''.join(' ' + 'r' * len(group.heads) for group in shown.groups)}}}",
             r"\toprule",
             " & ".join(titles) + r" \\",
@@ -251,6 +254,9 @@ def latex(shown: Shown) -> str:
             *(" & ".join(line) + r" \\" for line in body),
             r"\bottomrule",
             r"\end{tabular}",
+            *["}"] * wide,
+            r"\par\smallskip",
+            rf"\parbox{{\textwidth}}{{\footnotesize {_escape_latex(' '.join(shown.notes))}}}",
             r"\end{table}",
             "",
         ]

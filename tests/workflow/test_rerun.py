@@ -15,7 +15,7 @@ REPORTING = {"table table1", "usage", "curves", "claims", "report"}
 
 def jobs_of(model: str, seed: int) -> set[str]:
     run = f"synth-mars {model} {seed}"
-    premise = {f"premise {run} synth-mars"} if model == "baseline" else set()  # a claim speaks of it
+    premise = {f"premise {run} synth-mars"} if model in ("baseline", "aitl") else set()  # claims speak of them
     return premise | {f"freeze {run}", f"train {run}", f"embed {run} synth-mars", f"score {run} synth-mars"}
 
 

@@ -70,8 +70,8 @@ def claim_runs(config: Config) -> list[Tested]:
 
 
 def premise_runs(config: Config) -> list[Tested]:
-    """The tables' runs of which the ledger asks Section 3's premise."""
-    return _asked_at_home(config, "correlated")
+    """The tables' runs of which the ledger asks what tells one person's tracklets apart: attributes, and DVDP."""
+    return _asked_at_home(config, "correlated", "dvdp_lower_in_test")
 
 
 def focus_runs(config: Config) -> list[Tested]:
@@ -80,10 +80,10 @@ def focus_runs(config: Config) -> list[Tested]:
     return [one for one in _asked_at_home(config, "attends") if datasets[one.test].has_world]
 
 
-def _asked_at_home(config: Config, kind: str) -> list[Tested]:
-    """The tables' runs, trained and tested at home, of the models that claims of this kind speak of."""
+def _asked_at_home(config: Config, *kinds: str) -> list[Tested]:
+    """The tables' runs, trained and tested at home, of the models that claims of these kinds speak of."""
     home = config["claims"]["home"]
-    asked = {claim["model"] for claim in config["claims"]["ledger"] if claim["kind"] == kind}
+    asked = {model for claim in config["claims"]["ledger"] if claim["kind"] in kinds for model in spoken_of(claim)}
     return [one for one in runs_of_all_tables(config) if one.run.train == one.test == home and one.run.model in asked]
 
 
