@@ -19,8 +19,10 @@ from vreid.errors import InputError
 QUEUE_FORMAT = "%i|%T|%Z|%k"  # job id, state, work dir (which may hold what it likes), comment
 LINE = re.compile(r"(?P<number>[^|]+)\|(?P<state>[^|]*)\|(?P<folder>.*)\|(?P<comment>[^|]*)")
 ENDED = (
-    "If some ended by themselves after their Snakemake was killed, it does not know\n"
-    "what made their results (`missing provenance`): unlock, and call it once with --touch, before anything is changed."
+    "If some ended by themselves after their Snakemake was killed, it does not know what made their results\n"
+    "(`missing provenance`), and would not see later changes. If nothing was changed since they were submitted,\n"
+    "unlock, and call `uv run snakemake --touch --cores 1` on the weights.pt of each; if something was, delete that\n"
+    "file. Touch nothing else."
 )
 COMMENT = re.compile(r"rule_(?P<rule>.+?)(?:_wildcards_(?P<wildcards>.*))?")
 

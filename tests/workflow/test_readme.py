@@ -10,13 +10,17 @@ from conftest import REPOSITORY
 
 README = (REPOSITORY / "README.md").read_text()
 COMMANDS = {" ".join(said.split()) for said in re.findall(r"uv run snakemake ([^`#]+?)(?:`|  +#|\n\n)", README)}
-AFTER_A_RUN = {"--report results/report.zip", "--unlock"}
+AFTER_A_RUN = {"--report results/report.zip", "--unlock", "--touch --cores 1 results/runs/…/weights.pt"}
 NEED_DATA = {said for said in COMMANDS if "config/paper.yaml" in said}
 
 
 def test_the_commands_are_found():
-    assert {"--cores all", "--cores 1 plan", "--workflow-profile workflow/profiles/slurm"} | AFTER_A_RUN <= COMMANDS
-    assert len(NEED_DATA) == 2
+    assert {
+        "--cores all",
+        "--cores 1 plan",
+        "--workflow-profile workflow/profiles/slurm --configfile config/paper.yaml",
+    } | AFTER_A_RUN <= COMMANDS
+    assert len(NEED_DATA) == 3
 
 
 @pytest.mark.parametrize("said", sorted(COMMANDS - AFTER_A_RUN))
