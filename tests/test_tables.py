@@ -271,6 +271,17 @@ def test_gains_pair_runs_of_the_same_seed(tmp_path):
     assert gain["published"] == pytest.approx(83.5 - 79.4)
 
 
+def test_gains_are_over_the_seeds_that_the_table_takes_and_not_of_its_floor(tmp_path):
+    metrics = write_scores(
+        tmp_path, {"baseline": [0.50, 0.60, 0.9], "aitl": [0.52, 0.61, 0.1], "untrained": [0.1, 0.1]}
+    )
+    rows = [*TABLE["rows"], {"model": "untrained", "label": "Untrained"}]
+    spec = changed(rows=rows, seeds=[0, 1], floor="untrained")
+    frame = made([path for path in metrics if "seed2" not in str(path)], spec)
+    (gain,) = tables.gains(spec, frame, read_results(metrics))
+    assert gain["who"][0] == "aitl" and gain["differences"] == pytest.approx([2, 1])
+
+
 def printed_in(table):
     """What config/published.csv has of a table on MARS: (row, metric) → value as printed."""
     published = read_published(PUBLISHED).reset_index()

@@ -21,6 +21,7 @@ and the completions are datasets with completed frames.
 
 import base64
 import io
+import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -134,12 +135,14 @@ def table_section(entry: Mapping[str, Any], results: Sequence[Result]) -> dict[s
     for who in zip(frame.model, frame.train, frame.test):
         if who not in known:
             raise InputError(f"{stem}.csv: none of the metrics given is of {who}; list them in the manifest")
+    gains = [] if kind is recognition else tables.gains(spec, frame, results)
     return {
         **shown_section(show(spec, frame), stem),
         "several_protocols": kind is not recognition and typeset.several_protocols(frame),
         "named": dict(zip(frame.model, frame.label)),
         "reference": spec.get("reference"),
-        "gains": [] if kind is recognition else tables.gains(spec, frame, results),
+        "gains": gains,
+        "gains_printed": any(not math.isnan(gain["published"]) for gain in gains),
     }
 
 

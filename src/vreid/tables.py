@@ -243,17 +243,19 @@ def _check_belonging(spec: Spec, results: Sequence[Result]) -> None:
 def gains(spec: Spec, frame: pd.DataFrame, results: Sequence[Result]) -> list[dict[str, Any]]:
     """Each row minus the row of the model `spec["reference"]`, in points of mAP, ours and published.
 
-    Ours over the seeds that both have, runs with the same seed paired. Empty without a reference.
+    Ours over the seeds that the table takes of both, runs with the same seed paired; not of the `floor`, which is far
+    below all. Empty without a reference.
     """
     reference, found = spec.get("reference"), []
     for _, part in columns(frame) if reference else ():
         printed = dict(zip(part.model, pd.to_numeric(part.mAP_published)))
         whose = {model: (model, train, test) for model, train, test in zip(part.model, part.train, part.test)}
+        taken = {model: set(map(int, seeds.split())) for model, seeds in zip(part.model, part.seeds)}
         scores = {model: {} for model in whose}
         for run in results:
-            if whose.get(run.model) == (run.model, run.train, run.test):
+            if whose.get(run.model) == (run.model, run.train, run.test) and run.seed in taken[run.model]:
                 scores[run.model][run.seed] = 100 * run.scored(part.protocol.iloc[0])["mAP"]
-        for model in part.model[part.model != reference] if reference in whose else ():
+        for model in part.model[~part.model.isin([reference, spec.get("floor")])] if reference in whose else ():
             seeds = sorted(scores[model].keys() & scores[reference].keys())
             differences = [scores[model][seed] - scores[reference][seed] for seed in seeds]
             mean, std = mean_and_std(differences)
