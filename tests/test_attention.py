@@ -190,26 +190,32 @@ def test_what_does_not_belong_is_refused(dataset, tmp_path, changed, complaint):
     assert not (tmp_path / "out" / "fig6.csv").exists()
 
 
-def test_focus_is_the_mean_over_a_tracklets_frames_of_what_falls_on_the_person_beyond_its_area(dataset):
+def test_focus_is_what_falls_on_the_person_and_off_what_hides_them_beyond_the_mean_map(dataset):
     focus(dataset / "maps.npz", dataset / "cells.npz", dataset / "focus.json")
     record = json.loads((dataset / "focus.json").read_text())
     maps, known = (read_frame_maps(dataset / name) for name in ("maps.npz", "cells.npz"))
     assert record["streams"].keys() == maps.maps.keys() and record["model"] == ABOUT["model"]
+    names = ["C".join(map(str, place)) for place in maps.places[KEY].to_numpy()]
     for stream, own in record["streams"].items():
-        expected = {}
-        for place, mass, target in zip(maps.places[KEY].to_numpy(), maps.maps[stream], known.maps["target"]):
-            beyond = (mass * target).sum() / mass.sum() - target.mean()
-            expected.setdefault("C".join(map(str, place)), []).append(100 * beyond)
-        assert own == pytest.approx({name: np.mean(values) for name, values in expected.items()}, abs=1e-4)
+        even = [mass / mass.sum() for mass in maps.maps[stream].astype(float)]
+        on, off = {}, {}
+        for name, mass, target, hidden in zip(names, even, known.maps["target"], known.maps["hidden"]):
+            beyond = mass - np.mean([other for whose, other in zip(names, even) if whose != name], axis=0)
+            on.setdefault(name, []).append(100 * (beyond * target).sum())
+            if hidden.sum() > 0.1 * (hidden + target).sum():
+                off.setdefault(name, []).append(-100 * (beyond * hidden).sum())
+        for side, expected in (("on", on), ("off", off)):
+            assert own[side] == pytest.approx({name: np.mean(values) for name, values in expected.items()}, abs=1e-3)
 
 
-def test_attention_that_is_the_same_everywhere_has_no_focus(dataset):
+def test_attention_that_knows_the_place_and_not_the_picture_has_no_focus(dataset):
     maps = read_frame_maps(dataset / "maps.npz")
-    even = {name: np.full_like(values, 0.3) for name, values in maps.maps.items()}
-    write_frame_maps(maps._replace(maps=even), dataset / "even.npz")
-    focus(dataset / "even.npz", dataset / "cells.npz", dataset / "focus.json")
-    for own in json.loads((dataset / "focus.json").read_text())["streams"].values():
-        assert own and all(value == pytest.approx(0, abs=1e-4) for value in own.values())
+    placed = {name: np.broadcast_to(values[:1], values.shape).copy() for name, values in maps.maps.items()}
+    write_frame_maps(maps._replace(maps=placed), dataset / "placed.npz")
+    focus(dataset / "placed.npz", dataset / "cells.npz", dataset / "focus.json")
+    for sides in json.loads((dataset / "focus.json").read_text())["streams"].values():
+        assert sides["on"] and sides["off"]
+        assert all(value == pytest.approx(0, abs=1e-4) for own in sides.values() for value in own.values())
 
 
 def test_a_torn_file_of_maps_is_refused(dataset):

@@ -369,14 +369,17 @@ def test_a_premise_of_another_model_or_dataset_is_none(tmp_path):
 
 
 def focuses(folder, relevant: float, seeds=2):
-    """A focus.json a seed; the irrelevant stream attends to the person for sure, the relevant one by this mean."""
+    """A focus.json a seed; both streams attend to the person for sure, the relevant one off what hides them by this."""
     spread = np.random.default_rng(0).normal(0, 2, 40)
     spread -= spread.mean()
     paths = [folder / f"focus{seed}.json" for seed in range(seeds)]
     for seed, path in enumerate(paths):
         streams = {
-            name: {f"{pid}C1C1": mean + value + 0.1 * seed for pid, value in enumerate(spread)}
-            for name, mean in (("irrelevant", 9.0), ("relevant", relevant))
+            name: {
+                side: {f"{pid}C1C1": mean + value + 0.1 * seed for pid, value in enumerate(spread)}
+                for side, mean in (("on", 9.0), ("off", off))
+            }
+            for name, off in (("irrelevant", 9.0), ("relevant", relevant))
         }
         about = {"model": "asta", "seed": seed, "train": "synth-mars", "test": "synth-mars"}
         path.write_text(json.dumps(about | {"streams": streams}))
@@ -384,11 +387,11 @@ def focuses(folder, relevant: float, seeds=2):
 
 
 @pytest.mark.parametrize("relevant, expected", [(5.0, "holds"), (0.0, "cannot tell"), (-5.0, "does not hold")])
-def test_every_stream_must_attend_to_the_person(tmp_path, relevant, expected):
+def test_every_stream_must_attend_to_the_person_and_not_to_what_hides_them(tmp_path, relevant, expected):
     row = judged([], focuses=focuses(tmp_path, relevant), kind="attends", model="asta")
     assert row["verdict"] == expected and row["effect"] == pytest.approx(relevant + 0.05)
-    assert "relevant attention of asta" in row["measure"] and "mean over 40 tracklets" in row["measure"]
-    assert "irrelevant attention of asta" in row["note"]
+    assert row["measure"].startswith("relevant attention of asta off what hides them, beyond its mean map")
+    assert row["note"].count("attention of asta") == 3 and "mean over 40 tracklets" in row["measure"]
 
 
 def test_attention_without_known_targets_tells_nothing(tmp_path):

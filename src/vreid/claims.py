@@ -74,7 +74,7 @@ class Evidence:
     trainings: Mapping[tuple, Mapping[int, Training]]  # (model, train) → seed → history
     gmac: Mapping[str, float]  # model → 10⁹ multiply-adds of a clip
     premises: Mapping[tuple, Mapping[int, Mapping[str, Any]]]  # (model, train, test) → seed → what `premise` found
-    focuses: Mapping[tuple, Mapping[int, Mapping[str, Mapping[str, float]]]]  # … → seed → stream → tracklet → points
+    focuses: Mapping[tuple, Mapping[int, Mapping[str, Any]]]  # … → seed → what `focus` found
 
     def run(self, model: str, train: str, test: str) -> tuple[str, str, str]:
         """(model, dataset, dataset) of a model that is trained and tested on `home` or `away`."""
@@ -151,7 +151,7 @@ def gather(
     for found in map(read_premise, premises):
         who = found["model"], found["train"], found["test"]
         within_people.setdefault(who, {})[found["seed"]] = found
-    attention: dict[tuple, dict[int, Mapping[str, Mapping[str, float]]]] = {}
+    attention: dict[tuple, dict[int, Mapping[str, Any]]] = {}
     for found in map(read_focus, focuses):
         who = found["model"], found["train"], found["test"]
         attention.setdefault(who, {})[found["seed"]] = found["streams"]
@@ -448,17 +448,23 @@ def dvdp_lower_in_test(claim: Claim, evidence: Evidence) -> list[Effect]:
 
 
 def attends(claim: Claim, evidence: Evidence) -> list[Effect]:
-    """Each stream of `model` attends to the visible target more than to anything else of its area, in points."""
+    """Each stream of `model` attends to the person, and not to what hides them, more than its mean map does, in points.
+
+    A mean map knows where people stand in their frames, and nothing of the picture.
+    """
     who = (claim["model"], evidence.places["home"], evidence.places["home"])
     if who not in evidence.focuses:
         raise Missing(f"no attention of {who[0]} on {who[2]} whose targets are known")
-    found = []
-    for stream in next(iter(evidence.focuses[who].values())):
-        tracklets = pd.DataFrame({seed: own[stream] for seed, own in evidence.focuses[who].items()}).dropna()
-        values, rng = tracklets.to_numpy().T, np.random.default_rng(0)
-        drawn = pigeonhole(values, *(draw_weights(count, DRAWS, rng) for count in values.shape))
-        what = f"{stream} attention of {claim['model']} on the target − its share of the area, points"
-        found.append(of_draws(f"{what}, mean over {len(tracklets)} tracklets", values.mean(), drawn, len(values)))
+    found, runs = [], evidence.focuses[who]
+    for stream in next(iter(runs.values())):
+        for side, what in (("on", "on the person"), ("off", "off what hides them")):
+            tracklets = pd.DataFrame({seed: own[stream][side] for seed, own in runs.items()}).dropna()
+            if tracklets.empty:
+                continue  # nobody is hidden
+            values, rng = tracklets.to_numpy().T, np.random.default_rng(0)
+            drawn = pigeonhole(values, *(draw_weights(count, DRAWS, rng) for count in values.shape))
+            name = f"{stream} attention of {claim['model']} {what}, beyond its mean map, points"
+            found.append(of_draws(f"{name}, mean over {len(tracklets)} tracklets", values.mean(), drawn, len(values)))
     return found
 
 

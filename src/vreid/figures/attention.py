@@ -96,6 +96,16 @@ def shares(found: FrameMaps, truth: FrameMaps, source: object) -> pd.DataFrame:
     hidden; and by stream the attention on the target's visible pixels over all attention, a cell's attention being
     spread evenly over its pixels. Attention that is the same everywhere gives `target`.
     """
+    target, hidden = on_cells(found, truth, source)
+    table = found.places.assign(target=target.mean((1, 2)), hidden=hidden.mean((1, 2)))
+    for stream in streams(found):
+        mass = found.maps[stream].astype(float) + 1e-12
+        table[stream] = (mass * target).sum((1, 2)) / mass.sum((1, 2))
+    return table[table["target"] + table["hidden"] > 0].reset_index(drop=True)
+
+
+def on_cells(found: FrameMaps, truth: FrameMaps, source: object) -> tuple[np.ndarray, np.ndarray]:
+    """What the target takes of each cell of the maps (N, h, w), visible and hidden, in the order of their frames."""
     if {"target", "hidden"} - truth.maps.keys() or truth.grid != found.grid:
         raise InputError(f"{source}: not the target's share of the cells of these maps; write it from them again")
     known = truth.places.assign(at=np.arange(len(truth.places)))
@@ -103,11 +113,7 @@ def shares(found: FrameMaps, truth: FrameMaps, source: object) -> pd.DataFrame:
     if at.isna().any() or len(at) != len(found.places):
         raise InputError(f"{source}: not of the same frames as the maps; write it from them again")
     target, hidden = (truth.maps[name][at.to_numpy(int)].astype(float) for name in ("target", "hidden"))
-    table = found.places.assign(target=target.mean((1, 2)), hidden=hidden.mean((1, 2)))
-    for stream in streams(found):
-        mass = found.maps[stream].astype(float) + 1e-12
-        table[stream] = (mass * target).sum((1, 2)) / mass.sum((1, 2))
-    return table[table["target"] + table["hidden"] > 0].reset_index(drop=True)
+    return target, hidden
 
 
 def mean_shares(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -151,9 +157,10 @@ def said(found: FrameMaps, chosen: Sequence[Chosen], of_target: pd.DataFrame | N
         return Said(caption, alt, EXPLANATION)
     caption += (
         " The table is of one clip of every annotated test tracklet, frames in which the target is; attention that is "
-        f"the same everywhere would give the target's share of the area. A frame is occluded if more than "
-        f"{100 * OCCLUDED:.0f}\u00a0% of the target's pixels are hidden by "
-        "something; the target is what is visible of it."
+        "the same everywhere would give the target's share of the area. Attention that knows the middle of a frame and "
+        "nothing of the picture gives more than that: the ledger compares with a stream's mean map. A frame is occluded "
+        f"if more than {100 * OCCLUDED:.0f}\u00a0% of the target's pixels are hidden by something; the target is what is "
+        "visible of it."
     )
     heads = ["Frames", "number", "target's share of the area, %", *(f"{name} attention on it, %" for name in names)]
     rows = []
