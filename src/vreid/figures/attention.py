@@ -158,9 +158,9 @@ def said(found: FrameMaps, chosen: Sequence[Chosen], of_target: pd.DataFrame | N
     caption += (
         " The table is of one clip of every annotated test tracklet, frames in which the target is; attention that is "
         "the same everywhere would give the target's share of the area. Attention that knows the middle of a frame and "
-        "nothing of the picture gives more than that: the ledger compares with a stream's mean map. A frame is occluded "
-        f"if more than {100 * OCCLUDED:.0f}\u00a0% of the target's pixels are hidden by something; the target is what is "
-        "visible of it."
+        "nothing of the picture gives more than that: the ledger compares with a stream's mean map. A frame is "
+        f"occluded if more than {100 * OCCLUDED:.0f}\u00a0% of the target's pixels are hidden by something; the target "
+        "is what is visible of it."
     )
     heads = ["Frames", "number", "target's share of the area, %", *(f"{name} attention on it, %" for name in names)]
     rows = []
