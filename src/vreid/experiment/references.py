@@ -44,8 +44,8 @@ def repeated_numbers(config: Config) -> list[str]:
     """A line for every table that has the number of another one."""
     found, seen = [], {}
     numbered = {f"tables.{name}.number": table["number"] for name, table in config["tables"].items()}
-    if "cost" in config:
-        numbered["cost.table.number"] = config["cost"]["table"]["number"]
+    if table := (config.get("cost") or {}).get("table"):  # not where it is at fault
+        numbered["cost.table.number"] = table["number"]
     for at, number in numbered.items():
         if (other := seen.setdefault(str(number), at)) != at:
             found.append(f"{at}: {number} is that of {other} too; number it anew")
