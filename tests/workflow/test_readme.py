@@ -4,6 +4,7 @@ import re
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from conftest import REPOSITORY
@@ -35,7 +36,10 @@ def test_a_command_of_the_readme_is_one_that_snakemake_takes(fresh, said):
 
 
 def test_the_files_that_it_names_are_there():
-    links = re.findall(r"\]\(([^)#]+)\)", README)
+    pages = {"README.md": README, "benchmarks/README.md": (REPOSITORY / "benchmarks/README.md").read_text()}
+    links = [
+        str(Path(page).parent / link) for page, text in pages.items() for link in re.findall(r"\]\(([^)#]+)\)", text)
+    ]
     code = [
         word
         for word in re.findall(r"`([\w./-]+)`", README)
