@@ -235,6 +235,13 @@ def of_draws(what: str, value: float, drawn: np.ndarray, seeds: int, queries: in
     return Effect(what, float(value), interval, seeds, queries)
 
 
+def of_values(what: str, values: np.ndarray, queries: int = 0) -> Effect:
+    """The mean of values (S, Q), with the pigeonhole bootstrap's interval over seeds and over what else they are of."""
+    rng = np.random.default_rng(0)
+    drawn = pigeonhole(values, *(draw_weights(count, DRAWS, rng) for count in values.shape))
+    return of_draws(what, values.mean(), drawn, len(values), queries)
+
+
 def of_seeds(what: str, values: np.ndarray) -> Effect:
     """The mean of one value a seed (S,) with Student's interval; of one seed, that is everything."""
     count, mean = len(values), float(values.mean())
@@ -290,9 +297,7 @@ def _compared(models: Sequence[tuple[str, str]], claim: Claim, evidence: Evidenc
                 what = f"{metric} of {better} − {other} ({where}), points"
                 better_scores, other_scores = evidence.scores(dict.fromkeys(runs, seeds), metric)
                 difference = better_scores - other_scores
-                rng = np.random.default_rng(0)
-                drawn = pigeonhole(difference, *(draw_weights(count, DRAWS, rng) for count in difference.shape))
-                found.append(of_draws(what, difference.mean(), drawn, *difference.shape))
+                found.append(of_values(what, difference, queries=difference.shape[1]))
     return found
 
 
@@ -412,10 +417,8 @@ def correlated(claim: Claim, evidence: Evidence) -> list[Effect]:
     """Within a person, the distances of attributes and of `model`'s features go together: a mean ρ above 0."""
     found = _within_people(claim["model"], evidence)
     people = pd.DataFrame({seed: own["people"] for seed, own in found.items()}).dropna()  # of whom every seed speaks
-    values, rng = people.to_numpy().T, np.random.default_rng(0)
-    drawn = pigeonhole(values, *(draw_weights(count, DRAWS, rng) for count in values.shape))
     what = f"Spearman's ρ of attribute and feature distance ({claim['model']}), mean over {len(people)} people"
-    return [of_draws(what, values.mean(), drawn, len(values))]
+    return [of_values(what, people.to_numpy().T)]
 
 
 def _within_people(model: str, evidence: Evidence) -> Mapping[int, Mapping[str, Any]]:
@@ -439,11 +442,9 @@ def dvdp_lower_in_test(claim: Claim, evidence: Evidence) -> list[Effect]:
             pd.DataFrame({s: pd.Series(runs[s]["gaps"]) / (runs[s]["spread"] if relative else 1) for s in seeds})
             for runs in (before, after)
         ]
-        values = (gaps[0] - gaps[1]).dropna().to_numpy().T
-        rng = np.random.default_rng(0)
-        drawn = pigeonhole(values, *(draw_weights(count, DRAWS, rng) for count in values.shape))
-        what = f"test DVDP of {without} − {with_it}, {unit}, mean over {values.shape[1]} people"
-        found.append(of_draws(what, values.mean(), drawn, len(seeds)))
+        people = (gaps[0] - gaps[1]).dropna()
+        what = f"test DVDP of {without} − {with_it}, {unit}, mean over {len(people)} people"
+        found.append(of_values(what, people.to_numpy().T))
     return found
 
 
@@ -461,10 +462,8 @@ def attends(claim: Claim, evidence: Evidence) -> list[Effect]:
             tracklets = pd.DataFrame({seed: own[stream][side] for seed, own in runs.items()}).dropna()
             if tracklets.empty:
                 continue  # nobody is hidden
-            values, rng = tracklets.to_numpy().T, np.random.default_rng(0)
-            drawn = pigeonhole(values, *(draw_weights(count, DRAWS, rng) for count in values.shape))
             name = f"{stream} attention of {claim['model']} {what}, beyond its mean map, points"
-            found.append(of_draws(f"{name}, mean over {len(tracklets)} tracklets", values.mean(), drawn, len(values)))
+            found.append(of_values(f"{name}, mean over {len(tracklets)} tracklets", tracklets.to_numpy().T))
     return found
 
 
@@ -490,9 +489,13 @@ def _above_majority(result: Result) -> list[float]:
     return [100 * (own["accuracy"] - own["majority"]) for own in each.values()]
 
 
-TESTS = (gain, order, smaller_gain, decline, frontier, dvdp_lower, dvdp_lower_in_test, dvdp_course)
-TESTS += (correlated, recognises, attends)
-KINDS: Mapping[str, Callable[[Claim, Evidence], list[Effect]]] = {test.__name__: test for test in TESTS}
+KINDS: Mapping[str, Callable[[Claim, Evidence], list[Effect]]] = {
+    test.__name__: test
+    for test in (
+        *(gain, order, smaller_gain, decline, frontier),
+        *(dvdp_lower, dvdp_lower_in_test, dvdp_course, correlated, recognises, attends),
+    )
+}
 
 
 def _sides(claim: Claim) -> list[list[str]]:
