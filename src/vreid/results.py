@@ -148,11 +148,9 @@ def _read_training(path: Path) -> Training:
 
 def read_cost(path: str | Path) -> Mapping[str, Any]:
     """What `vreid.cost` found of a model."""
-    cost = read_json(Path(path))
-    for key in ("model", "scale", "parameters", "clip_frames", "clip_gmac"):
-        if not isinstance(cost, dict) or key not in cost:
-            raise InputError(f"{path}: the key {key!r} is missing; count the model's cost again")
-    return cost
+    return _with_keys(
+        path, ("model", "scale", "parameters", "clip_frames", "clip_gmac"), "count the model's cost again"
+    )
 
 
 def machine(run: Mapping[str, Any]) -> str:
@@ -165,19 +163,23 @@ def machine(run: Mapping[str, Any]) -> str:
 
 def read_premise(path: str | Path) -> Mapping[str, Any]:
     """What `vreid.premise` found of a run."""
-    found = read_json(Path(path))
-    for key in ("model", "seed", "train", "test", "people", "gaps", "spread"):
-        if not isinstance(found, dict) or key not in found:
-            raise InputError(f"{path}: the key {key!r} is missing; measure the premise again")
-    return found
+    return _with_keys(path, (*WHO, "people", "gaps", "spread"), "measure the premise again")
 
 
 def read_focus(path: str | Path) -> Mapping[str, Any]:
     """What `vreid.focus` found of a run."""
+    return _with_keys(path, (*WHO, "streams"), "measure the attention again")
+
+
+WHO = ("model", "seed", "train", "test")
+
+
+def _with_keys(path: str | Path, keys: Iterable[str], mend: str) -> Mapping[str, Any]:
+    """A JSON file that has these keys; InputError names the first that is missing, and the mend."""
     found = read_json(Path(path))
-    for key in ("model", "seed", "train", "test", "streams"):
+    for key in keys:
         if not isinstance(found, dict) or key not in found:
-            raise InputError(f"{path}: the key {key!r} is missing; measure the attention again")
+            raise InputError(f"{path}: the key {key!r} is missing; {mend}")
     return found
 
 
