@@ -10,6 +10,7 @@ from snakemake.exceptions import WorkflowError
 
 from vreid.errors import InputError
 from vreid.experiment.accepted import refused
+from vreid.experiment.cluster import asked_of_slurm
 from vreid.experiment.datasets import datasets_of
 from vreid.experiment.gpus import gpu_is_visible
 from vreid.experiment.preflight import all_faults, remarks
@@ -29,11 +30,18 @@ RUN_LOG = RUN.removeprefix("results/runs/")
 GPU = gpu_is_visible()
 LOADERS = 8 if GPU else 0
 
+if not GPU:  # else glibc gives the memory of every step back to the system and asks for it again: a tenth of the time
+    os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(32 * 2**20))
+    os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(2**30))
+
 config |= without_nulls(config)
 READABLE = read(config, Path(workflow.basedir, "workflow/schemas/config.schema.yaml"), sys.argv)
-FAULTS = all_faults(READABLE, starting=workflow.is_main_process)
-if workflow.is_main_process:
-    for remark in remarks(READABLE):
+PROFILE = workflow.resource_settings
+STARTING = workflow.is_main_process
+ASKED = asked_of_slurm(PROFILE.default_resources or {}, PROFILE.overwrite_resources) if STARTING else []
+FAULTS = all_faults(READABLE, STARTING, ASKED)
+if STARTING:
+    for remark in remarks(READABLE, ASKED):
         print(f"Note: {remark}.", file=sys.stderr)
 if FAULTS:
     raise WorkflowError(FAULTS)
