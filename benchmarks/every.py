@@ -19,7 +19,7 @@ PAGES = {
     "overhead": [],
     "full_scale": ["mars"],
     "reading": ["mars"],
-    "hours": ["mars"],
+    "hours": [],
     "workflow": ["clone"],
     "systems": ["clone/vreid"],
 }

@@ -1,7 +1,7 @@
-"""What the paper costs on a GPU: `uv run python benchmarks/hours.py FOLDER`, written to hours.md.
+"""What the paper costs on a GPU: `uv run python benchmarks/hours.py`, written to hours.md.
 
-The target `plan` of the workflow, asked with config/paper.yaml for MARS's real tracklets (those of full_scale.py's
-FOLDER) at the speed that gpu.py measured. In a copy of the repository that is thrown away.
+The forecast of the target `plan`, of config/paper.yaml with nothing run so far, for MARS's real tracklets (by its lists
+and annotations; no frame is needed) at the speed that gpu.py measured.
 """
 
 import json
@@ -9,16 +9,19 @@ import statistics
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import yaml
-from gpu import PEOPLE, configuration, specs
-from measure import HERE, write_page
+from gpu import CONFIG, PEOPLE, configuration, lay_over, specs
+from measure import HERE, verb, write_page
 
 from vreid.cost import step_gmac
+from vreid.experiment.forecast import plan_manifest
+from vreid.plan.page import forecast
 
-sys.path.insert(0, str(HERE.parent / "tests" / "workflow"))
+sys.path.insert(0, str(HERE.parent / "tests"))
 
-from conftest import Checkout, copied
+import realdata
 
 
 def rates() -> dict[str, float]:
@@ -29,30 +32,38 @@ def rates() -> dict[str, float]:
     return {spec.model: step_gmac(spec, PEOPLE) / seconds[spec.model] for spec in known}
 
 
+def paper() -> dict[str, Any]:
+    """The configuration as Snakemake lays it over one another."""
+    config: dict[str, Any] = {}
+    for name in ("config.yaml", "paper.yaml"):
+        lay_over(config, yaml.safe_load((CONFIG / name).read_text()))
+    return config
+
+
 def main() -> None:
-    folder, measured = Path(sys.argv[1]).resolve(), json.loads((HERE / "gpu.json").read_text())
-    speed = rates()
-    typical = statistics.median(speed.values())
+    speed, measured = rates(), json.loads((HERE / "gpu.json").read_text())
+    typical = round(statistics.median(speed.values()))
     with tempfile.TemporaryDirectory() as thrown_away:
-        root = copied(Path(thrown_away) / "copy")
-        dataset = {"root": str(folder / "dataset"), "attributes": str(folder / "dataset/mars_attributes.csv")}
-        overlay = {"datasets": {"mars": dataset}, "throughput": round(typical)}
-        (root / "placed.yaml").write_text(yaml.safe_dump(overlay))
-        checkout = Checkout(root, "config/paper.yaml placed.yaml")
-        checkout.snakemake("--cores", "1", "results/index/mars/annotated.csv.gz")
-        checkout.snakemake("--cores", "1", "plan")
-        page = (root / "results/plan.md").read_text()
-    table = page.partition("## Jobs")[0].partition("\n")[2].strip()
+        folder = Path(thrown_away)
+        index, annotated = folder / "tracklets.csv.gz", folder / "annotated.csv.gz"
+        realdata.write_mars_info(folder / "mars")
+        verb("index", "--layout", "mars", "--root", folder / "mars", "--names-only", "--out", index)
+        verb("annotate", "--index", index, "--attributes", realdata.MARS_ATTRIBUTES, "--out", annotated)
+        manifest = plan_manifest(paper() | {"throughput": typical})
+        manifest["run"] = f"{folder}/{manifest['run']}"
+        manifest["datasets"]["mars"]["index"] = str(annotated)
+        page = forecast(manifest, folder / "plan")
     slowest, fastest = min(speed, key=speed.get), max(speed, key=speed.get)
     lines = [
-        f"`uv run snakemake --cores 1 plan --configfile config/paper.yaml --config throughput={typical:.0f}`, with the "
-        "tracklets of MARS in place. The throughput is the median of the training steps in gpu.md "
-        f"({measured['device']}, {measured['day']}), where models range from {speed[slowest]:,.0f} ({slowest}) to "
-        f"{speed[fastest]:,.0f} ({fastest}). It leaves out waiting for frames, of which gpu.md says how much there is.",
+        f"What `uv run snakemake --cores 1 plan --configfile config/paper.yaml --config throughput={typical}` says "
+        "with MARS in place. The throughput, in 10⁹ multiply-adds a second, is the median of the training steps in "
+        f"gpu.md ({measured['device']}, {measured['day']}), where models range from {speed[slowest]:,.0f} ({slowest}) "
+        f"to {speed[fastest]:,.0f} ({fastest}). It leaves out waiting for frames, of which gpu.md says how much there "
+        "is.",
         "",
-        table,
+        page.partition("## Jobs")[0].partition("\n")[2].strip(),
     ]
-    write_page("hours.md", "What the paper costs on a GPU", "uv run python benchmarks/hours.py FOLDER", lines)
+    write_page("hours.md", "What the paper costs on a GPU", "uv run python benchmarks/hours.py", lines)
 
 
 if __name__ == "__main__":

@@ -12,12 +12,14 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from torch.utils.flop_counter import FlopCounterMode
 
 import tiny
 from killed import at_call, exit_status, on_cpu, tear_checkpoint, tell_to_end
 from vreid import before_after, progress
 from vreid import train as reid_training
 from vreid.completion import complete, score, scorer, train
+from vreid.completion.cost import step_gmac
 from vreid.data.frames import FrameReader
 from vreid.data.regions import frame_spans, of_tracklets, read_regions, strip_rows
 from vreid.data.tracklets import expand_frames
@@ -248,6 +250,18 @@ def test_the_fills_errors_are_those_of_a_loop_over_the_held_out_frames(stage, tm
     record = json.loads((tmp_path / "completion.json").read_text())["held_out"]
     for name, found in errors.items():
         assert record[name]["l1"] == pytest.approx(np.concatenate(found).mean(), abs=1e-4)
+
+
+def test_the_multiply_adds_of_a_step_are_those_that_it_makes(stage):
+    arguments = training_arguments(stage, stage.out)
+    options, scored = train.Options(**OPTIONS), scorer.Scorer(**stage.scorer)
+    reader = FrameReader(stage.root, *scored.size)
+    trainer = train._trainer(arguments["regions_path"], stage.index, reader, scored, options, 0)
+    with FlopCounterMode(display=False) as counter:
+        trainer._step(trainer.training[0])
+    expected = counter.get_total_flops() / 2e9
+    assert expected > 0
+    assert step_gmac(options, scored.spec, scored.people, trainer.regions) == pytest.approx(expected)
 
 
 def seen_of(batches, seen: list):

@@ -12,6 +12,7 @@ import yaml
 from vreid import spec
 from vreid.experiment import preflight
 from vreid.experiment.accepted import refused
+from vreid.experiment.cluster import Asked
 from vreid.experiment.gpus import cluster_has_gpus, gpu_is_visible
 from vreid.experiment.readable import Readable, read, without_nulls
 from vreid.models import trunk
@@ -107,6 +108,14 @@ def test_a_section_that_is_not_there_is_at_fault(config):
 def test_an_entry_that_is_null_is_taken_away():
     config = {"models": {"a": None, "b": {}}, "figures": {"fig6": None}, "seeds": None, "tables": 3}
     assert without_nulls(config) == {"models": {"b": {}}, "figures": {}}
+
+
+def test_what_slurm_would_refuse_is_asked_of_who_starts(config, programs):
+    programs("sinfo", "gpu|1-00:00:00")
+    asked = [Asked("train", "cpu", 60)]
+    said = preflight.all_faults(readable(config), starting=True, asked=asked)
+    assert said.splitlines()[1:] == ["SLURM:", "    slurm_partition of train: cpu is none of gpu; correct the profile"]
+    assert preflight.all_faults(readable(config), starting=False, asked=asked) == ""
 
 
 def test_faults_stand_under_a_head_each_and_no_line_twice(config):

@@ -8,7 +8,7 @@ import pytest
 
 from vreid.__main__ import main
 from vreid.errors import InputError
-from vreid.orphans import Job, jobs_of, orphans
+from vreid.orphans import Job, jobs_of, orphans, refuse_beside_others
 
 
 class Cluster:
@@ -125,3 +125,19 @@ def test_without_slurm_it_is_said_where_this_is_called(tmp_path, monkeypatch, ca
     monkeypatch.setenv("PATH", str(tmp_path))
     assert main(["orphans"]) == 2
     assert "no squeue here; call this on the login node" in capsys.readouterr().err
+
+
+def test_who_starts_waits_for_jobs_that_are_ending_but_not_for_ever(cluster, capsys):
+    cluster.set(f"7|COMPLETING|{cluster.work}|rule_train")
+    refuse_beside_others(Path(), patience=0.05, pause=0.01)
+    assert capsys.readouterr().err == "Waiting for 1 jobs of this folder to end …\n"
+    cluster.set(f"7|COMPLETING|{cluster.work}|rule_train", f"8|RUNNING|{cluster.work}|rule_train")
+    with pytest.raises(InputError, match=r"queue: 8 \(train, RUNNING\)\. They"):
+        refuse_beside_others(Path(), patience=5, pause=1)
+
+
+def test_who_starts_beside_jobs_of_this_folder_is_told_them(cluster):
+    refuse_beside_others(Path())
+    cluster.set(*(f"{number}|RUNNING|{cluster.work}|rule_train" for number in range(7, 14)))
+    with pytest.raises(InputError, match=r"queue: 7 \(train, RUNNING\), .* 11 \(train, RUNNING\) and 2 more\. They"):
+        refuse_beside_others(Path())

@@ -2,6 +2,7 @@
 
 import copy
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
@@ -9,9 +10,12 @@ import pytest
 
 from vreid import __main__ as command_line
 from vreid import provenance
+from vreid.completion.cost import step_gmac as completion_step_gmac
+from vreid.completion.train import Options
 from vreid.cost import clip_gmac, step_gmac
 from vreid.data.tracklets import compress_frames, write_tracklets
 from vreid.errors import InputError
+from vreid.models.vrstc.regions import Options as RegionOptions
 from vreid.plan import page as plan
 from vreid.plan import speed as speeds
 from vreid.plan.manifest import Job, Manifest
@@ -120,7 +124,10 @@ def rewrite(path, **changes):
 def left(manifest):
     """Job → why, in the words that follow `model seed test`."""
     forecast = Pending(Manifest.from_mapping(manifest))
-    return {f"{job.model} {job.seed} {job.test}".strip(): forecast.why(job) for job in forecast.to_run}
+    return {
+        f"{job.completes and 'complete by'} {job.model} {job.seed} {job.test}".strip(): forecast.why(job)
+        for job in forecast.to_run
+    }
 
 
 def forecast(manifest, root):
@@ -216,14 +223,86 @@ def test_a_model_that_is_trained_as_another_is_embedded_alone(manifest):
     assert left(manifest) == {"zheng-euclidean 0 mars": "its settings have changed"}
 
 
-def test_the_run_that_scores_frames_for_completion_is_needed_too(manifest, tmp_path):
+COMPLETION = {"width": 2, "steps": 6, "batch": 4}
+
+
+@pytest.fixture
+def completing(manifest, tmp_path):
+    """A table of one run on frames that are completed by the baseline."""
     manifest["datasets"]["completed"] = {
         "index": manifest["datasets"]["mars"]["index"],
+        "manifest": f"{tmp_path}/completed.json",
         "completed_from": "mars",
         "scorer": "baseline",
+        "regions": f"{tmp_path}/regions.json",
+        "completion": COMPLETION,
+        "record": f"{tmp_path}/completion.json",
     }
     manifest["needs"] = [{"name": "Table 3", "runs": [runs("aitl", 0) | {"train": "completed", "test": "completed"}]}]
-    assert list(left(manifest)) == ["baseline 0", "aitl 0", "aitl 0 completed"]
+    return manifest
+
+
+def test_the_completion_of_frames_and_the_run_that_it_needs_are_needed_too(completing, tmp_path):
+    assert left(completing) == {
+        "baseline 0": "weights.pt is not there",
+        "complete by baseline 0": "its scorer is still to be trained",
+        "aitl 0": "weights.pt is not there",
+        "aitl 0 completed": "its weights are still to be trained",
+    }
+    weights = finish(completing, "baseline", 0, train_only=True) / "weights.pt"
+    inputs = {
+        "index": provenance.file_digest(completing["datasets"]["mars"]["index"]),
+        "scorer": provenance.file_digest(weights),
+    }
+    records = {
+        "regions": {"options": asdict(RegionOptions()), "code_digest": code_of("score", "vreid.models.multitask")},
+        "completion": {
+            "options": asdict(Options(**COMPLETION)),
+            "code_digest": code_of("train", "vreid.models.multitask"),
+            "inputs": inputs,
+        },
+        "completed": {"code_digest": code_of("complete")},
+    }
+    for name, record in records.items():
+        assert left(completing)["complete by baseline 0"] == f"{tmp_path}/{name}.json is not there"
+        (tmp_path / f"{name}.json").write_text(json.dumps(record))
+    assert list(left(completing)) == ["aitl 0", "aitl 0 completed"]
+    for name, changes, why in [
+        ("regions", {"options": asdict(RegionOptions(regions=4))}, "its settings have changed"),
+        ("completion", {"options": asdict(Options())}, "its settings have changed"),
+        *((name, {"code_digest": "0"}, "its code has changed") for name in records),
+        ("completion", {"inputs": inputs | {"scorer": "0"}}, f"{weights} has changed"),
+    ]:
+        path = tmp_path / f"{name}.json"
+        path.write_text(json.dumps(records[name] | changes))
+        assert left(completing)["complete by baseline 0"] == why
+        path.write_text(json.dumps(records[name]))
+
+
+def code_of(name: str, *methods: str) -> str:
+    return provenance.code_digest(f"vreid.completion.{name}", *methods)
+
+
+def test_a_completion_costs_the_scores_of_all_frames_and_its_steps(completing, tmp_path):
+    page, table, jobs = forecast(completing | {"throughput": 2.0}, tmp_path)
+    spec, (own,) = resolve(SETTINGS, "baseline", 0), jobs[jobs.job == "completion"].itertuples()
+    frames = 2 * PEOPLE * 3 + sum(map(sum, LENGTHS.values()))
+    scored = frames * clip_gmac(spec, PEOPLE) / 2  # clips of two frames
+    learnt = 6 * completion_step_gmac(Options(**COMPLETION), spec, PEOPLE, 3)
+    assert own.gmac == pytest.approx(scored + learnt) and own.hours == pytest.approx(own.gmac / 2 / 3600)
+    assert table.loc["Table 3", ["trainings", "embeddings", "completions"]].to_list() == [2, 1, 1]
+    assert "| completion | mars         | baseline | completed" in page
+
+
+def test_a_completion_is_unknown_before_the_frames_are_counted(completing, tmp_path):
+    del completing["datasets"]["mars"]["index"]
+    completing["datasets"]["mars"] = {"index": "nowhere.csv.gz", "expect": {"train": {"people": PEOPLE}}}
+    _, _, jobs = forecast(completing | {"throughput": 1.0}, tmp_path)
+    assert jobs[jobs.job == "completion"].gmac.isna().all()
+    expect = {"train": {"people": PEOPLE, "frames": 30}, "test": {"frames": 16}}
+    completing["datasets"]["mars"]["expect"] = expect
+    _, _, jobs = forecast(completing | {"throughput": 1.0}, tmp_path)
+    assert jobs[jobs.job == "completion"].gmac.notna().all()
 
 
 def test_hours_are_multiply_adds_over_throughput(manifest, tmp_path):
@@ -252,12 +331,15 @@ def test_throughput_is_the_median_of_what_finished_trainings_took(manifest, tmp_
     assert "the median of 3 finished trainings on CPU" in page
 
 
-def test_throughput_is_of_this_machine_or_of_the_device_that_trained_most(manifest, tmp_path, monkeypatch):
+def test_throughput_is_of_this_machine_s_gpu_or_of_that_which_trained_most(manifest, tmp_path, monkeypatch):
     finish(manifest, "baseline", 0, 10.0, device="CPU")
     finish(manifest, "baseline", 1, 1.0, device="H100")
     finish(manifest, "aitl", 0, 1.0, device="H100")
+    finish(manifest, "aitl", 1, 2.0, device="A100")
     (baseline, _), (aitl, _) = gmac("baseline"), gmac("aitl")
-    for here, device, value in [("CPU", "CPU", baseline / 10), ("A100", "H100", np.median([baseline, aitl]))]:
+    most = np.median([baseline, aitl])
+    # A processor may be that of a login node, before nodes with GPUs.
+    for here, device, value in [("A100", "A100", aitl / 2), ("B200", "H100", most), ("CPU", "H100", most)]:
         monkeypatch.setattr(speeds, "device_name", lambda here=here: here)
         speed = speeds.throughput(Workload(Manifest.from_mapping(manifest)))
         assert speed.gmac_per_second == pytest.approx(value)

@@ -27,8 +27,11 @@ def device() -> torch.device:
     return torch.device("cpu")
 
 
+CPU = "CPU"
+
+
 def device_name() -> str:
-    return torch.cuda.get_device_name() if device().type == "cuda" else "CPU"
+    return torch.cuda.get_device_name() if device().type == "cuda" else CPU
 
 
 def precision(asked: str) -> str:

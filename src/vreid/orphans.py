@@ -8,6 +8,7 @@ executor plugin for SLURM sets (2.8.0): `rule_<rule or group>`, with `_wildcards
 import getpass
 import re
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -24,6 +25,7 @@ ENDED = (
     "unlock, and call `uv run snakemake --touch --cores 1` on the weights.pt of each; if something was, delete that\n"
     "file. Touch nothing else."
 )
+ENDING = "COMPLETING"
 COMMENT = re.compile(r"rule_(?P<rule>.+?)(?:_wildcards_(?P<wildcards>.*))?")
 
 
@@ -66,6 +68,26 @@ def orphans(cancel: bool, folder: Path = Path(), patience: float = 120.0, pause:
         return 1
     print("\nCancelled; none is left. Next: uv run snakemake --unlock, and then what was run, with --rerun-incomplete.")
     return 0
+
+
+def refuse_beside_others(folder: Path, patience: float = 60.0, pause: float = 2.0) -> None:
+    """For a Snakemake that has submitted nothing so far: raises InputError where jobs of `folder` are in the queue.
+
+    Those that are ending (they may still save) are waited for, as long as `patience` seconds, and then left alone.
+    """
+    end, told = time.monotonic() + patience, False
+    while (found := jobs_of(folder)) and all(job.state == ENDING for job in found) and time.monotonic() < end:
+        if not told:
+            print(f"Waiting for {len(found)} jobs of this folder to end …", file=sys.stderr)
+        told = True
+        time.sleep(pause)
+    if found := [job for job in found if job.state != ENDING]:
+        names = ", ".join(f"{job.number} ({job.rule}, {job.state})" for job in found[:5])
+        more = f" and {len(found) - 5} more" if len(found) > 5 else ""
+        raise InputError(
+            f"jobs of another Snakemake in this folder are in SLURM's queue: {names}{more}. They write what this one"
+            " would submit again. If it was killed: uv run python -m vreid orphans --cancel. Nothing was submitted."
+        )
 
 
 def jobs_of(folder: Path) -> list[Job]:

@@ -424,6 +424,16 @@ def test_what_a_dataset_is_fetched_from_comes_into_place_and_is_indexed(fresh, t
     (fresh.root / "fetched.yaml").write_text(yaml.safe_dump(overlay))
     fresh.snakemake("--cores", "1", "--force", record)
     assert (fresh.root / "data/put/query").is_dir() and jobs() == set()
+    (frame,) = (fresh.root / "data/put/query").glob("*/*/*.jpg")
+    shutil.rmtree(fresh.root / "data/put/query")
+    with zipfile.ZipFile(tmp_path / "kept.zip") as kept, zipfile.ZipFile(tmp_path / "other.zip", "w") as other:
+        for name in kept.namelist():
+            other.writestr(name, kept.read(name) + b"more" * name.endswith(frame.name))
+    overlay["datasets"]["put"]["fetch"] = [str(tmp_path / "other.zip")]
+    (fresh.root / "fetched.yaml").write_text(yaml.safe_dump(overlay))
+    fresh.snakemake("--cores", "1", "--force", record)
+    assert {"index", "annotate"} <= jobs()  # the same names, and another frame
+    fresh.snakemake("--cores", "1", target)
     own = fresh.root / "data/put/duke_attributes.csv"
     own.write_text(own.read_text().replace("2,2,4,0", "2,2,4,1"))
     assert jobs() == {"annotate"}
@@ -693,11 +703,6 @@ def test_what_is_refused_is_refused_again(fresh):
         assert "models.fu: unknown key 'lamda'" in fresh.snakemake("--dry-run", succeeds=False)
 
 
-def test_the_readme_links_to_what_is_there():
-    links = re.findall(r"\]\(([^)#:]+)\)", (REPOSITORY / "README.md").read_text())
-    assert links and all((REPOSITORY / link).exists() for link in links)
-
-
 def test_the_schema_knows_the_options_of_the_completion():
     for entry, options in {"scoring": regions.Options, "completion": completion.Options}.items():
         described = DEFINITIONS[entry]["properties"]
@@ -710,3 +715,17 @@ def test_the_schema_knows_the_options_of_the_completion():
 def test_a_dataset_is_rendered_or_completed_and_not_both():
     both = CONFIG["datasets"]["synth-mars"] | {"completed": {"from": "synth-duke", "scorer": "baseline"}}
     assert fault(CONFIG | {"datasets": CONFIG["datasets"] | {"both": both}})
+
+
+def test_partitions_and_times_of_the_profile_are_those_of_the_cluster(fresh, tmp_path):
+    (tmp_path / "bin").mkdir()
+    sinfo = tmp_path / "bin/sinfo"
+    sinfo.write_text("#!/bin/sh\necho 'cpu|infinite'\necho 'gpu|12:00:00'\n")
+    sinfo.chmod(0o755)
+    fresh.env |= {"PATH": f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"}
+    fresh.snakemake("--dry-run")
+    profile = ("--workflow-profile", "workflow/profiles/slurm")
+    said = fresh.snakemake("--dry-run", *profile, succeeds=False)
+    assert "SLURM:\n    runtime of train: 1440 minutes, and a job of the partition gpu may take 720;" in said
+    sinfo.write_text("#!/bin/sh\necho 'cpu|infinite'\necho 'gpu|1-00:00:00'\n")
+    fresh.snakemake("--dry-run", *profile)

@@ -24,7 +24,17 @@ RUN = "results/runs/synth-mars/baseline/seed1"
 WEIGHTS = f"{RUN}/weights.pt"
 LOG = "logs/train/synth-mars/baseline/seed1.log"
 PROFILE = ["--workflow-profile", "workflow/profiles/slurm"]
-QUICK = ["--slurm-init-seconds-before-status-checks", "2", "--latency-wait", "5"]
+QUICK = [
+    "--slurm-init-seconds-before-status-checks",
+    "2",
+    "--max-status-checks-per-second",
+    "10",
+    "--latency-wait",
+    "5",
+]
+SAME_RUN = ["--spec", f"{RUN}/spec.json", "--index", "results/index/synth-mars/annotated.csv.gz", "--dataset"]
+SAME_RUN += ["synth-mars", "--root", "results/data/synth-mars", "--headline", "queries-removed", "--out", RUN]
+SAME_RUN += ["--trunk-weights", "results/runs/synth-people/trunk/seed0/weights.pt"]
 UNLIKE_A_SHELL = (
     "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
 )
@@ -129,7 +139,7 @@ def a_cancelled_job_has_saved_and_goes_on(site: Site, finished: Checkout) -> Non
 
 def a_job_at_its_time_limit_has_saved_and_goes_on(site: Site, finished: Checkout) -> None:
     site.env["SAVE_ONLY_WHEN_TOLD"] = "yes"
-    site.env["PAUSE"] = "12"  # of 12 steps
+    site.env["PAUSE"] = "8"  # of 12 steps
     process = site.start(WEIGHTS, "--retries", "1", *to_partition("gpu"), "train:runtime=1+5*(attempt-1)")
     status, said = ended(process)
     assert status == 0 and "Trying to restart job" in said, said
@@ -172,6 +182,28 @@ def an_interrupted_snakemake_cancels_its_jobs_which_go_on_later(site: Site, fini
     site.assert_as_if_nothing_had_happened(finished)
 
 
+def a_snakemake_that_is_told_to_end_waits_for_its_jobs(site: Site, finished: Checkout) -> None:
+    figure = site.root / "results/figures/fig7.csv"
+    drawn = figure.stat().st_mtime_ns
+    process = site.start(WEIGHTS, str(figure.relative_to(site.root)), "--forcerun", "curves")
+    site.job_in_training()
+    process.send_signal(signal.SIGTERM)
+    status, said = ended(process)
+    assert status == 1 and "Will exit after finishing currently running jobs" in said, said
+    assert_same_weights(site.root / WEIGHTS, finished.root / WEIGHTS)
+    assert not site.slurm.jobs(site.root) and figure.stat().st_mtime_ns == drawn
+    assert "Nothing to be done" in site.snakemake("--dry-run", WEIGHTS)
+
+
+def a_job_that_slurm_refuses_says_why_at_the_end(site: Site, finished: Checkout) -> None:
+    (site.root / LOG).write_text("of another day")
+    os.utime(site.root / LOG, (0, 0))
+    partition = to_partition("'none-' + wildcards.model")  # which the pre-flight cannot know
+    said = site.submit(WEIGHTS, "--retries", "0", *partition, succeeds=False)
+    last = "\n".join(said.splitlines()[-20:])
+    assert "invalid partition specified: none-baseline" in last and "of another day" not in said
+
+
 def the_jobs_of_a_killed_snakemake_are_found_and_cancelled(site: Site, finished: Checkout) -> None:
     site.env["PAUSE"] = "25"
     process = site.start(WEIGHTS)
@@ -179,7 +211,10 @@ def the_jobs_of_a_killed_snakemake_are_found_and_cancelled(site: Site, finished:
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     site.snakemake("--unlock")
-    assert f"SLURM job {job} is writing here" in site.submit(WEIGHTS, "--retries", "0", succeeds=False)
+    refused = site.submit(WEIGHTS, succeeds=False)
+    assert f"jobs of another Snakemake in this folder are in SLURM's queue: {job} (train, RUNNING)." in refused
+    by_hand = site.verb("train", *SAME_RUN)
+    assert by_hand.returncode == 2 and f"SLURM job {job} is writing here" in by_hand.stderr
     assert site.slurm.jobs(site.root) == {job: "RUNNING"}
     listed = site.verb("orphans")
     assert listed.returncode == 1 and job in listed.stdout
@@ -212,6 +247,8 @@ EVENTS = [
     a_preempted_job_has_saved_and_goes_on,
     a_cancelled_job_has_saved_and_goes_on,
     an_interrupted_snakemake_cancels_its_jobs_which_go_on_later,
+    a_snakemake_that_is_told_to_end_waits_for_its_jobs,
+    a_job_that_slurm_refuses_says_why_at_the_end,
     a_job_that_outlives_its_snakemake_and_ends_is_taken_for_what_it_is,
     a_job_that_fails_once_is_tried_again,
     a_job_that_keeps_failing_says_why_at_the_end_and_others_go_on,
@@ -267,7 +304,7 @@ def test_every_training_has_one_gpu_and_no_gpu_two_jobs(submitted, slurm):
     jobs = Counter((job.partition, job.minutes) for job in slurm.ended() if job.folder == str(submitted.root))
     assert jobs["gpu", "720"] == 3  # the minutes of a training
     assert {partition for partition, _ in jobs} == {"gpu", "cpu"}
-    assert sum(count for (partition, _), count in jobs.items() if partition == "gpu") == 5  # a test is two rules
+    assert sum(count for (partition, _), count in jobs.items() if partition == "gpu") == 5
     for one, other in itertools.combinations(of_jobs, 2):
         assert one.job == other.job or one.gpu != other.gpu or one.ended <= other.began or other.ended <= one.began
 

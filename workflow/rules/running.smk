@@ -3,10 +3,23 @@
 import os
 import re
 import sys
+import time
 from pathlib import Path
 
+from snakemake.exceptions import WorkflowError
+
+from vreid.errors import InputError
+from vreid.orphans import refuse_beside_others
+
 LAST_LINES = 12
-FAILED = re.compile(r"^ +output: (.+)\n +log: (.+?) \(check log file", re.M)  # of a job, or of one of a group
+BEGAN = time.time()
+# What Snakemake says of a job that failed, or of each of a group: why, if it knows, and its outputs and logs.
+FAILED = re.compile(
+    r"^    message: (?P<why>(?s:.+?))\n    jobid: "
+    r"|^ +output: (?P<outputs>.+)\n +log: (?P<logs>.+?) \(check log file"
+    r"|^Error in ",
+    re.M,
+)
 
 
 def look_for_jobs_when_one_ends(scheduler):
@@ -21,24 +34,41 @@ def look_for_jobs_when_one_ends(scheduler):
 
 
 def failures(said):
-    """The path and the last lines of the logs that Snakemake names beside errors, each once.
+    """Why jobs failed, as far as SLURM says it, and the last lines of the logs that Snakemake names beside, each once.
 
     Of what failed and was made in another attempt there is nothing to say.
     """
-    missing = (logs for outputs, logs in FAILED.findall(said) if not all(map(os.path.exists, outputs.split(", "))))
-    for path in dict.fromkeys(path for logs in missing for path in logs.split(", ")):
-        try:
-            lines = Path(path).read_text(errors="replace").splitlines()
-        except OSError:
-            continue
-        yield "\n".join([f"{path} ends:", *(f"    {line}" for line in lines[-LAST_LINES:])])
+    why, missing = "", {}
+    for found in FAILED.finditer(said):
+        if not found["outputs"]:
+            why = (found["why"] or "").partition("For further error details")[0].strip()
+        elif not all(map(os.path.exists, found["outputs"].split(", "))):
+            missing |= dict.fromkeys(found["logs"].split(", "), why)
+    for path, why in missing.items():
+        ends = [f"{path} ends:", *(f"    {line}" for line in last_lines(path))]
+        yield "\n".join([why] * bool(why) + ends * (len(ends) > 1))
+
+
+def last_lines(path):
+    """Of a log; none of one that this Snakemake's jobs have not written to, for those that never started left it."""
+    try:
+        if os.path.getmtime(path) < BEGAN - 60:  # of another machine's clock
+            return []
+        return Path(path).read_text(errors="replace").splitlines()[-LAST_LINES:]
+    except OSError:
+        return []
 
 
 onstart:
+    if workflow.is_main_process and workflow.executor_plugin.name == "slurm":
+        try:
+            refuse_beside_others(Path())
+        except InputError as error:
+            raise WorkflowError(str(error))
     look_for_jobs_when_one_ends(workflow.scheduler)
 
 
 onerror:
     if workflow.is_main_process:
         said = "\n".join(Path(path).read_text(errors="replace") for path in log)
-        print(*failures(said), sep="\n", file=sys.stderr)
+        print(*filter(None, failures(said)), sep="\n", file=sys.stderr)

@@ -1,5 +1,6 @@
 """Frames → region scores: how alike a region is to the same region in the rest of its tracklet."""
 
+import dataclasses
 import json
 import time
 from collections.abc import Mapping
@@ -90,6 +91,7 @@ def score_regions(
     record = {
         "dataset": dataset,
         "regions": chosen.regions,
+        "options": dataclasses.asdict(chosen),
         **summary(table, occluded, limit),
         "scorer": {"model": scorer.spec.model, "seed": scorer.spec.seed, "spec_digest": scorer.spec.digest},
         **provenance.here("vreid.completion.score", f"vreid.models.{scorer.spec.method}"),

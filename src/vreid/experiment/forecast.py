@@ -42,5 +42,12 @@ def _told_of(dataset: Dataset) -> dict[str, Any]:
     if dataset.is_made:
         told["manifest"] = dataset.manifest
     if dataset.is_completed:
-        told |= {"completed_from": dataset.scorer.train, "scorer": dataset.scorer.model}
+        told |= {
+            "completed_from": dataset.scorer.train,
+            "scorer": dataset.scorer.model,
+            "scoring": dataset.completed.get("scoring", {}),
+            "completion": dataset.completed.get("training", {}),
+            "regions": f"results/completion/{dataset.name}/regions.json",
+            "record": f"results/completion/{dataset.name}/completion.json",
+        }
     return told

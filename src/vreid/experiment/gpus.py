@@ -4,6 +4,8 @@ import os
 import shutil
 import subprocess
 
+from vreid.experiment.cluster import said_by
+
 
 def gpu_is_visible() -> bool:
     """Whether jobs see a GPU here: as CUDA_VISIBLE_DEVICES says, or else the driver, which a login node may lack."""
@@ -21,7 +23,5 @@ def jobs_are_submitted() -> bool:
 
 def cluster_has_gpus() -> bool:
     """Whether any node that jobs can be submitted to has GPUs; True too where SLURM does not answer."""
-    if not (jobs_are_submitted() and shutil.which("sinfo")):
-        return jobs_are_submitted()
-    said = subprocess.run(["sinfo", "-h", "-o", "%G"], capture_output=True, text=True)
-    return bool(said.returncode) or "gpu" in said.stdout
+    said = said_by("sinfo", "-h", "-o", "%G")
+    return jobs_are_submitted() and (not said or "gpu" in said)

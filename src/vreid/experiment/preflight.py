@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 
 from vreid.experiment.accepted import refused
+from vreid.experiment.cluster import Asked, refused_by_slurm, traps_of_slurm
 from vreid.experiment.datasets import Dataset
 from vreid.experiment.gpus import cluster_has_gpus, gpu_is_visible, jobs_are_submitted
 from vreid.experiment.quoted import runs_of_all_tables
@@ -19,22 +20,26 @@ from vreid.tables import places
 RUNNING = {*REFERRING, "budget", "imagenet"}
 
 
-def all_faults(readable: Readable, starting: bool) -> str:
+def all_faults(readable: Readable, starting: bool, asked: Iterable[Asked] = ()) -> str:
     """All that is wrong, under a head each, or "".
 
-    Disk space is for who is `starting` Snakemake, and not for each of its jobs, which read the configuration again.
+    Disk space, and what is `asked` of SLURM, are for who is `starting` Snakemake, and not for each of its jobs, which
+    read the configuration again.
     """
     said = {"The configuration (config/README.md has all keys)": readable.faults}
     for head, check, sections in CHECKS + AT_THE_START * starting:
         before = {line for lines in said.values() for line in lines}  # some names are missed by two checks
         found = dict.fromkeys(check(readable)) if readable.has(sections) else []
         said[head] = [line for line in found if line not in before]
+    said["SLURM"] = list(refused_by_slurm(asked)) if starting else []
     blocks = ["\n".join([f"{head}:", *(f"    {line}" for line in lines)]) for head, lines in said.items() if lines]
     return "\n".join(["This configuration cannot run as it stands.", *blocks]) if blocks else ""
 
 
-def remarks(readable: Readable) -> Iterator[str]:
+def remarks(readable: Readable, asked: Iterable[Asked] = ()) -> Iterator[str]:
     """What may be meant so, or can be seen only where jobs run."""
+    if list(asked):
+        yield from traps_of_slurm()
     if not readable.has(RUNNING):
         return
     trunks = {spec.trunk for spec in readable.planned_specs}

@@ -40,7 +40,7 @@ def claim_costs(config: Config) -> list[str]:
 
 
 def benchmarked_runs(config: Config) -> list[dict[str, str]]:
-    """Every run of the report: its record, and the benchmarks of its own training and of its embedding."""
+    """Every run of the report: its record, and the benchmarks of its own jobs; and every completion's."""
     found, seen = [], set()
     for tested in runs_of_all_tables(config):
         found.append({"record": f"{tested.folder}/metrics.json", "embedding": _benchmark("embed", tested)})
@@ -49,11 +49,17 @@ def benchmarked_runs(config: Config) -> list[dict[str, str]]:
         seen.add(tested.run)
     only_trained = [run for run in trainings(config) if run not in seen]
     found += [{"record": f"{run.folder}/train.json", "training": _benchmark("train", run)} for run in only_trained]
-    return found
+    return found + [_completion_jobs(dataset.name) for dataset in shown_completed(config)]
 
 
 def _benchmark(rule: str, run: Run | Tested) -> str:
     return f"results/benchmarks/{rule}/{run.name}.tsv"
+
+
+def _completion_jobs(dataset: str) -> dict[str, str]:
+    jobs = {"training": "train", "scoring": "score", "completing": "complete"}
+    own = {job: f"results/benchmarks/completion/{dataset}/{name}.tsv" for job, name in jobs.items()}
+    return {"record": f"results/completion/{dataset}/completion.json", **own}
 
 
 def usage_files(config: Config) -> dict[str, list[str]]:
@@ -61,7 +67,7 @@ def usage_files(config: Config) -> dict[str, list[str]]:
     runs = benchmarked_runs(config)
     return {
         "records": [run["record"] for run in runs],
-        "benchmarks": list(dict.fromkeys(run[job] for run in runs for job in ("training", "embedding") if job in run)),
+        "benchmarks": list(dict.fromkeys(path for run in runs for job, path in run.items() if job != "record")),
         "costs": cost_files(shown_models(config)),
     }
 

@@ -19,12 +19,17 @@ from vreid.spec import Spec, build, resolve, within
 
 
 class Job(NamedTuple):
-    """A training, or, with the dataset that is tested, an embedding."""
+    """A training; with the dataset that is tested, an embedding; with the one that it completes, a completion."""
 
     train: str
     model: str
     seed: int
     test: str = ""
+    completes: str = ""
+
+    @property
+    def kind(self) -> str:
+        return "completion" if self.completes else "embedding" if self.test else "training"
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,10 @@ class Dataset:
     expect: Mapping[str, Any] = field(default_factory=dict)  # split → counts, of people, tracklets, frames
     completed_from: str = ""  # the dataset whose frames are completed …
     scorer: str = ""  # … by the regions that this model scores
+    scoring: Mapping[str, Any] = field(default_factory=dict)  # options of that …
+    regions: str = ""  # … which writes this
+    completion: Mapping[str, Any] = field(default_factory=dict)  # options of the completion network's training …
+    record: str = ""  # … which writes this
 
 
 @dataclass(frozen=True)

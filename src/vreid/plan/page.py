@@ -14,6 +14,7 @@ from vreid.plan.speed import Speed, throughput
 from vreid.plan.work import Work, Workload
 from vreid.progress import Progress
 
+KINDS = ("training", "embedding", "completion")
 JOBS = ["job", *Job._fields, "why", "first_needed_by", *Work._fields, "hours"]
 
 
@@ -43,8 +44,8 @@ def listed(pending: Pending, workload: Workload, gmac_per_second: float) -> pd.D
     first = {job: name for name, jobs in reversed(pending.needs.items()) for job in jobs}
     bar, rows = Progress("count the multiply-adds", len(pending.to_run)), []
     for job in pending.to_run:
-        work, kind = workload.of(job), "embedding" if job.test else "training"
-        rows.append([kind, *job, pending.why(job), first[job], *work, work.gmac / gmac_per_second / 3600])
+        work = workload.of(job)
+        rows.append([job.kind, *job, pending.why(job), first[job], *work, work.gmac / gmac_per_second / 3600])
         bar.step(note=job.model)
     return pd.DataFrame(rows, columns=JOBS)
 
@@ -62,9 +63,9 @@ def by_need(pending: Pending, jobs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _sums(jobs: pd.DataFrame, prefix: str = "") -> dict[str, float]:
-    trainings = int((jobs.job == "training").sum())
+    kinds = {f"{kind}s": int((jobs.job == kind).sum()) for kind in KINDS}
     gmac, hours = (float(jobs[name].sum(min_count=min(1, len(jobs)))) for name in ("gmac", "hours"))
-    sums = {"trainings": trainings, "embeddings": len(jobs) - trainings, "gmac": gmac, "hours": hours}
+    sums = kinds | {"gmac": gmac, "hours": hours}
     return {f"{prefix}{key}": value for key, value in sums.items()} | {f"{prefix}unknown": int(jobs.gmac.isna().sum())}
 
 
@@ -75,10 +76,12 @@ def shown(speed: Speed, jobs: pd.DataFrame, table: pd.DataFrame) -> str:
             "needed by": row.needed_by,
             "trainings": row.trainings,
             "embeddings": row.embeddings,
+            "completions": row.completions,
             "10¹⁵ multiply-adds": _number(row.gmac / 1e6),
             "hours": _hours(row.hours, row.unknown),
             "alone: trainings": row.alone_trainings,
             "alone: embeddings": row.alone_embeddings,
+            "alone: completions": row.alone_completions,
             "alone: hours": _hours(row.alone_hours, row.alone_unknown),
         }
         for row in table.itertuples()
@@ -91,23 +94,26 @@ def shown(speed: Speed, jobs: pd.DataFrame, table: pd.DataFrame) -> str:
         speed.source,
         *_longest(jobs),
         *_unknown(jobs),
-        "Not counted: jobs on processors, attention maps, the scoring and completion of frames, the train split that "
-        "KISSME and XQDA embed to learn their metric, losses, and waiting. Interrupted trainings count whole, and "
-        "embeddings are taken to be as fast as trainings. Images, annotations and other files that Snakemake knows by "
-        "their time are not looked at: `snakemake -n` has the last word on what runs.",
+        "A completion is the scoring of all regions and the training of the completion network. Not counted: jobs on "
+        "processors, attention maps (a clip of each test tracklet), the frames that are completed in the end, the "
+        "train split that KISSME and XQDA embed to learn their metric, losses, and waiting. Interrupted trainings "
+        "count whole, and other jobs are taken to be as fast as trainings. Images, annotations and other files that "
+        "Snakemake knows by their time are not looked at: `snakemake -n` has the last word on what runs.",
     ]
     return "\n\n".join([*page, "## Jobs", _markdown(_grouped(jobs))] if len(jobs) else page)
 
 
 def _longest(jobs: pd.DataFrame) -> list[str]:
-    trainings = jobs[(jobs.job == "training") & jobs.hours.notna()]
-    if trainings.empty:
-        return []
-    longest = trainings.loc[trainings.hours.idxmax()]
-    return [
-        f"Longest single training: {longest.model} on {longest.train}, {_number(longest.hours)} hours; it must end "
-        "within the `runtime` of the rule `train`."
-    ]
+    lines = []
+    for kind, rule in {"training": "train", "completion": "train_completion"}.items():
+        own = jobs[(jobs.job == kind) & jobs.hours.notna()]
+        if len(own):
+            longest = own.loc[own.hours.idxmax()]
+            lines.append(
+                f"Longest single {kind}: {longest.model} on {longest.train}, {_number(longest.hours)} hours; each "
+                f"attempt may take the `runtime` of the rule `{rule}`, and goes on from the checkpoint of the one before."
+            )
+    return lines
 
 
 def _unknown(jobs: pd.DataFrame) -> list[str]:
@@ -128,14 +134,15 @@ def _unknown(jobs: pd.DataFrame) -> list[str]:
 def _grouped(jobs: pd.DataFrame) -> list[dict[str, str]]:
     """A row for jobs that differ in their seed alone."""
     rows = []
-    for (job, train, model, test, why), own in jobs.groupby(["job", "train", "model", "test", "why"], sort=False):
+    names = ["job", "train", "model", "test", "completes", "why"]
+    for (job, train, model, test, completes, why), own in jobs.groupby(names, sort=False):
         sums = _sums(own)
         rows.append(
             {
                 "job": job,
                 "trained on": train,
                 "model": model,
-                "tested on": test,
+                "tested on, or completed": test or completes,
                 "seeds": " ".join(map(str, own.seed)),
                 "hours": _hours(sums["hours"], sums["unknown"]),
                 "why": why,

@@ -6,14 +6,17 @@ A run is done when its files are there and say that they were made from today's 
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from vreid.completion.train import Options
 from vreid.errors import InputError
+from vreid.models.vrstc.regions import Options as RegionOptions
 from vreid.plan.manifest import Job, Manifest, Need
 from vreid.provenance import code_digest, file_digest
-from vreid.spec import Spec
+from vreid.spec import Spec, build
 
 
 class Pending:
@@ -33,35 +36,37 @@ class Pending:
     def _jobs(self, need: Need) -> Iterable[Job]:
         for runs in need.runs:
             for seed in runs.seeds:
-                training = self._training(Job(runs.train, runs.model, seed))
-                yield from self._before(training)
-                yield training
-                if runs.test:
-                    yield from self._scorer(runs.test)
-                    yield Job(runs.train, runs.model, seed, runs.test)
+                run = Job(runs.train, runs.model, seed, runs.test)
+                yield from self._and_before(run if run.test else self._training(run))
 
     def _training(self, job: Job) -> Job:
         """The training that a job's weights are of."""
         return Job(job.train, self.manifest.spec(job).trained_as or job.model, job.seed)
 
-    def _before(self, training: Job) -> Iterable[Job]:
-        """The trainings without which this one cannot start, the first of them first."""
-        for job in [*self._scorer(training.train), *self._trunk(training)]:
-            yield from self._before(job)
-            yield job
+    def _and_before(self, job: Job) -> Iterable[Job]:
+        """The jobs without which this one cannot start, the first of them first, and itself."""
+        if job.completes:
+            before = [self._training(job)]
+        elif job.test:
+            before = [self._training(job), *self._completion(job.test)]
+        else:
+            before = [*self._completion(job.train), *self._trunk(job)]
+        for one in before:
+            yield from self._and_before(one)
+        yield job
 
     def _trunk(self, training: Job) -> list[Job]:
         """The run that the trunk starts from, if any."""
         train, _, model = self.manifest.spec(training).trunk.weights.partition("/")
         return [Job(train, model, 0)] if train in self.manifest.datasets else []
 
-    def _scorer(self, dataset: str) -> list[Job]:
-        """The run by which a dataset's frames are completed, if they are."""
+    def _completion(self, dataset: str) -> list[Job]:
+        """What completes a dataset's frames, if they are completed."""
         own = self.manifest.dataset(dataset)
-        return [Job(own.completed_from, own.scorer, 0)] if own.completed_from else []
+        return [Job(own.completed_from, own.scorer, 0, completes=dataset)] if own.completed_from else []
 
     def _why(self, job: Job) -> str:
-        return self._embedding(job) if job.test else self._train(job)
+        return {"training": self._train, "embedding": self._embedding, "completion": self._complete}[job.kind](job)
 
     def _train(self, job: Job) -> str:
         folder, spec, data = self.manifest.folder(job), self.manifest.spec(job), self.manifest.dataset(job.train)
@@ -100,10 +105,34 @@ class Pending:
         code = code_digest("vreid.embed", f"vreid.models.{spec.method}")
         return "" if _part(origin, "embedded").get("code_digest") == code else "its code has changed"
 
+    def _complete(self, job: Job) -> str:
+        training, data = self._training(job), self.manifest.dataset(job.completes)
+        if self.why(training):
+            return "its scorer is still to be trained"
+        if unmade := self._data(job.train):
+            return unmade
+        paths = [Path(data.regions), Path(data.record), Path(data.manifest)]
+        if absent := [path for path in paths if not path.exists()]:
+            return f"{absent[0]} is not there"
+        spec, (regions, record, made) = self.manifest.spec(training), map(read_record, paths)
+        where = f"manifest: datasets.{job.completes}"
+        scoring = asdict(build(RegionOptions, data.scoring, f"{where}.scoring"))
+        learning = asdict(build(Options, data.completion, f"{where}.completion"))
+        if (regions.get("options"), record.get("options")) != (scoring, learning):
+            return "its settings have changed"
+        for name, code in [("score", regions), ("train", record), ("complete", made)]:
+            methods = [] if name == "complete" else [f"vreid.models.{spec.method}"]
+            if code.get("code_digest") != code_digest(f"vreid.completion.{name}", *methods):
+                return "its code has changed"
+        source = self.manifest.dataset(job.train)
+        files = {"index": source.index, "scorer": self.manifest.folder(training) / "weights.pt"}
+        changed = (path for name, path in files.items() if _part(record, "inputs").get(name) != file_digest(path))
+        return next((f"{path} has changed" for path in changed), "")
+
     def _data(self, name: str) -> str:
         """What of a dataset is still to be made."""
         data = self.manifest.dataset(name)
-        if any(map(self.why, self._scorer(name))):
+        if any(map(self.why, self._completion(name))):
             return f"the frames of {name} are still to be completed"
         absent = [path for path in (data.manifest, data.index) if path and not Path(path).exists()]
         return f"{absent[0]} is still to be made" if absent else ""

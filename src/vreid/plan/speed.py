@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from vreid.hardware import device_name
+from vreid.hardware import CPU, device_name
 from vreid.plan.manifest import Job
 from vreid.plan.pending import frozen_digest, read_record
 from vreid.plan.work import Workload
@@ -23,7 +23,9 @@ class Speed(NamedTuple):
 
 
 def throughput(workload: Workload, pending: Iterable[Job] = ()) -> Speed:
-    """As given; else the median of the finished trainings, of this machine's device if it has trained any.
+    """As given; else the median of the finished trainings.
+
+    Of this machine's device if it has trained any and is a GPU, or no GPU has; else of the one that trained most.
 
     Only trainings of the trunks and frame sizes that are still to run are asked: others have another speed.
     """
@@ -39,7 +41,12 @@ def throughput(workload: Workload, pending: Iterable[Job] = ()) -> Speed:
         )
     runs = trained.groupby("device", sort=False).size()
     here = device_name()
-    device = here if here in runs else runs.idxmax()
+    if here == CPU and len(gpus := runs[runs.index != CPU]):  # a login node, say
+        device = gpus.idxmax()
+    elif here in runs:
+        device = here
+    else:
+        device = runs.idxmax()
     own = trained[trained.device == device]
     median, by_model = own.rate.median(), own.groupby("model").rate.median()
     others = ", ".join(f"{name} ({count} runs)" for name, count in runs.drop(device).items())

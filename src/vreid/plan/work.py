@@ -8,13 +8,16 @@ from typing import NamedTuple
 
 import numpy as np
 
+from vreid.completion import cost as completion_cost
+from vreid.completion.train import Options as CompletionOptions
 from vreid.cost import clip_gmac, step_gmac
 from vreid.data import clips
 from vreid.data.tracklets import read_tracklets
 from vreid.embed import TEST_SPLITS
 from vreid.models import method as methods
+from vreid.models.vrstc.regions import Options as RegionOptions
 from vreid.plan.manifest import Dataset, Job, Manifest
-from vreid.spec import Augment, Spec, Training, canonical
+from vreid.spec import Augment, Spec, Training, build, canonical
 
 
 class Counts(NamedTuple):
@@ -22,6 +25,7 @@ class Counts(NamedTuple):
 
     people: float  # of the train split
     tracklets: float  # of the train split
+    frames: float  # of all splits
     lengths: np.ndarray | None  # frames of each test tracklet; all of one length where only their sum is known
 
 
@@ -30,9 +34,9 @@ class Work(NamedTuple):
 
     steps: float
     clips: float  # of all steps, or all test clips
-    frames: int  # of a clip
+    frames: int  # of a clip; a completion learns from frames with two others beside them
     step_gmac: float  # 10⁹ multiply-adds of a step, forwards and backwards; 0 of an embedding
-    clip_gmac: float  # of a test clip
+    clip_gmac: float  # of a test clip; of a completion, of a frame whose regions are scored
     validated: float  # clips of all validations
     gmac: float  # of all; of a training without its validations if these are not known
 
@@ -42,11 +46,19 @@ class Workload:
 
     def __init__(self, manifest: Manifest):
         self.manifest = manifest
-        self.counts = cache(lambda name: counted(manifest.dataset(name)))
+        self.counts = cache(self._counted)
         self._gmac: dict[str, tuple[float, float]] = {}
+
+    def _counted(self, name: str) -> Counts:
+        """A completed dataset that is not there has the people and tracklets of the one that it is completed from."""
+        data = self.manifest.dataset(name)
+        is_there = Path(data.index).exists() or not data.completed_from
+        return counted(data) if is_there else self.counts(data.completed_from)
 
     def of(self, job: Job) -> Work:
         spec, known = self.manifest.spec(job), self.counts(job.train)
+        if job.completes:
+            return self.completion(spec, known, self.manifest.dataset(job.completes))
         tested = test_clips(spec, self.counts(job.test), spec.clips.test_clips) if job.test else 0.0
         if np.isnan(known.people + tested):
             return Work(*[np.nan] * len(Work._fields))
@@ -62,6 +74,18 @@ class Workload:
         size = spec.training.people * spec.training.clips
         gmac = steps * step + float(np.nan_to_num(validated)) * clip
         return Work(steps, steps * size, spec.clips.frames, step, clip, validated, gmac)
+
+    def completion(self, spec: Spec, counts: Counts, data: Dataset) -> Work:
+        """Of the regions' scores and of the completion network's training."""
+        if np.isnan(counts.people + counts.frames):
+            return Work(*[np.nan] * len(Work._fields))
+        options = build(CompletionOptions, data.completion, "manifest: completion")
+        regions = build(RegionOptions, data.scoring, "manifest: scoring").regions
+        step = completion_cost.step_gmac(options, spec, int(counts.people), regions)
+        _, clip = self.gmac(spec, int(counts.people))
+        frame = clip / spec.clips.frames
+        gmac = options.steps * step + counts.frames * frame
+        return Work(options.steps, options.steps * options.batch, 3, step, frame, 0, gmac)
 
     def gmac(self, spec: Spec, people: int) -> tuple[float, float]:
         """Of a step and of a test clip; counted once for specs that differ in what changes neither."""
@@ -79,11 +103,13 @@ def counted(data: Dataset) -> Counts:
     if Path(data.index).exists():
         table = read_tracklets(data.index)
         train, tested = (table[table["split"].isin(splits)] for splits in (["train"], TEST_SPLITS))
-        return Counts(train["pid"].nunique(), len(train), tested["num_frames"].to_numpy(int))
+        frames = float(table["num_frames"].sum())
+        return Counts(train["pid"].nunique(), len(train), frames, tested["num_frames"].to_numpy(int))
     train, test = data.expect.get("train", {}), data.expect.get("test", {})
     tested = test.get("tracklets") or sum(data.expect.get(split, {}).get("tracklets", 0) for split in TEST_SPLITS)
     lengths = np.full(tested, test["frames"] / tested) if tested and "frames" in test else None
-    return Counts(train.get("people", np.nan), train.get("tracklets", np.nan), lengths)
+    frames = train.get("frames", np.nan) + test.get("frames", np.nan)
+    return Counts(train.get("people", np.nan), train.get("tracklets", np.nan), frames, lengths)
 
 
 def steps(spec: Spec, counts: Counts) -> float:
