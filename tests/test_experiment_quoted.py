@@ -211,6 +211,12 @@ def test_every_run_of_the_report_has_benchmarks_of_what_it_took_itself(config):
         "training": "results/benchmarks/train/people/trunk/seed0.tsv",
     }
     assert "results/runs/mars/baseline/seed0/train.json" not in found  # its test has it
+    assert found["results/completion/completed/completion.json"] == {
+        "record": "results/completion/completed/completion.json",
+        "training": "results/benchmarks/completion/completed/train.tsv",
+        "scoring": "results/benchmarks/completion/completed/score.tsv",
+        "completing": "results/benchmarks/completion/completed/complete.tsv",
+    }
     usage = reporting.usage_files(config)
     assert usage["records"] == list(found)
     assert len(usage["benchmarks"]) == len(set(usage["benchmarks"]))

@@ -88,6 +88,29 @@ def test_the_seconds_of_a_resumed_training_do_not_pass_for_the_whole_of_it(tmp_p
     assert not any("checkpoint" in note for note in usage.shown(SPEC, made(tmp_path, runs[2:])).notes)
 
 
+def test_a_completion_is_a_row_of_its_own_that_is_no_model(tmp_path, runs):
+    record = tmp_path / "completion.json"
+    record.write_text(json.dumps({"dataset": "synth-mars", "seconds": 30.0, "host_cpu": "an abacus, 2 cores"}))
+    jobs = {"training": (40.0, 700.0), "scoring": (5.0, "NA"), "completing": (7.5, 650.0)}
+    files = {job: str(write_benchmark(tmp_path / f"{job}.tsv", *took)) for job, took in jobs.items()}
+    frame = made(tmp_path, [*runs, {"record": str(record), **files}])
+    shown = usage.shown(SPEC, frame)
+    assert shown.labels[-1] == "Completion of frames"
+    assert [[cell.text for cell in group.rows[-1]] for group in shown.groups] == [
+        ["synth-mars", "—", "1"],
+        ["—", "—"],
+        ["40.0", "700"],
+        ["12.5", "650"],
+    ]
+    assert any(note.startswith("Completion of frames is what VRSTC needs") for note in shown.notes)
+    assert not any("Completion" in note for note in usage.shown(SPEC, made(tmp_path, runs)).notes)
+    frame.to_csv(tmp_path / "cost.csv", index=False)
+    assert usage.shown(SPEC, usage.read(tmp_path / "cost.csv")) == shown
+    record.write_text("{}")
+    with pytest.raises(InputError, match="train the completion again"):
+        made(tmp_path, [*runs, {"record": str(record), **files}])
+
+
 def test_one_training_tested_on_two_datasets_is_two_rows(tmp_path, runs):
     other = run(tmp_path, "aitl", 0, (90.5, 600.4), (3.0, 250.0), test="synth-duke")
     frame = made(tmp_path, [*runs, other])

@@ -161,6 +161,11 @@ def machine(run: Mapping[str, Any]) -> str:
     return ", ".join(part for part in parts if part) or "unknown machine"
 
 
+def read_completion(path: str | Path) -> Mapping[str, Any]:
+    """The record of a completion network's training."""
+    return _with_keys(path, ("dataset", "seconds"), "train the completion again")
+
+
 def read_premise(path: str | Path) -> Mapping[str, Any]:
     """What `vreid.premise` found of a run."""
     return _with_keys(path, (*WHO, "people", "gaps", "spread"), "measure the premise again")

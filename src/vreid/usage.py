@@ -5,7 +5,9 @@ Seconds and memory are those that Snakemake measured of a whole job, in its benc
     {"record": "…/metrics.json", "training": "….tsv", "embedding": "….tsv"}
 
 The record, a train.json where the run was not tested, says whose run it is. A run without `training` took the weights
-of another model, and one without `embedding` was not tested.
+of another model, and one without `embedding` was not tested. The completion of a dataset's frames (VRSTC) is
+
+    {"record": "…/completion.json", "training": "….tsv", "scoring": "….tsv", "completing": "….tsv"}
 """
 
 import math
@@ -14,14 +16,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from vreid import typeset
 from vreid.errors import InputError
-from vreid.results import machine, mean_and_std, read_cost, read_json, read_provenance
+from vreid.results import machine, mean_and_std, read_completion, read_cost, read_json, read_provenance
 from vreid.typeset import BLANK, Cell, Group, Shown
 
 JOBS = ("training", "embedding")
+COMPLETION = "completion of frames"  # as the name of a model that is none
 MISSING = ("NA", "-", "")  # what Snakemake writes of a job that ended before it was looked at
 
 
@@ -97,7 +101,8 @@ def tabulate(
     """
     known = {cost["model"]: cost for cost in costs}
     found: dict[tuple[str, str, str], dict[int, dict[str, Any]]] = {}
-    for run in runs:
+    runs = list(runs)
+    for run in (run for run in runs if "completing" not in run):
         record = _record(run["record"])
         who = (record["model"], record["train_dataset"], record.get("test_dataset", ""))
         seeds = found.setdefault(who, {})
@@ -128,7 +133,33 @@ def tabulate(
                 **_took("embedding", own),
             }
         )
-    return pd.DataFrame(rows)
+    return pd.DataFrame([*rows, *(_completion(spec, run, known) for run in runs if "completing" in run)])
+
+
+def _completion(spec: Mapping[str, Any], run: Mapping[str, str], known: Mapping[str, Any]) -> dict[str, Any]:
+    """The row of a completion: what scores the regions and what completes the frames are one `embedding`."""
+    record = read_completion(run["record"])
+    scoring, completing = read_benchmark(run["scoring"]), read_benchmark(run["completing"])
+    most = float(np.fmax(scoring.max_rss, completing.max_rss))
+    whole = Benchmark(scoring.seconds + completing.seconds, most)
+    own = [{"record": record | {"seed": 0}, "training": read_benchmark(run["training"]), "embedding": whole}]
+    return {
+        "table": str(spec["number"]),
+        "model": COMPLETION,
+        "label": COMPLETION.capitalize(),
+        "trained_as": COMPLETION,
+        "train": record["dataset"],
+        "test": "",
+        "seeds": "0",
+        "num_seeds": 1,
+        "resumed": "0" if _was_resumed(own[0]) else "",
+        "machines": machine(record),
+        "scale": next(iter(known.values()))["scale"],
+        "parameters": math.nan,
+        "GMAC": math.nan,
+        **_took("training", own),
+        **_took("embedding", own),
+    }
 
 
 def _record(path: str) -> Mapping[str, Any]:
@@ -161,7 +192,7 @@ def shown(spec: Mapping[str, Any], frame: pd.DataFrame) -> Shown:
     """The table from a frame made by `tabulate`."""
     rows = list(frame.itertuples(index=False))
     data = tuple((Cell(row.train), Cell(row.test or BLANK), Cell(str(row.num_seeds))) for row in rows)
-    counted = tuple((Cell(f"{row.parameters:.2f}"), Cell(f"{row.GMAC:.2f}")) for row in rows)
+    counted = tuple((_counted(row.parameters), _counted(row.GMAC)) for row in rows)
     groups = [
         Group("runs", True, ("trained on", "tested on", "seeds"), data),
         Group(typeset.cost_title(frame), True, ("parameters, M", "GMAC a clip"), counted),
@@ -176,6 +207,10 @@ def shown(spec: Mapping[str, Any], frame: pd.DataFrame) -> Shown:
         )
         groups.append(Group(job, True, ("s", "peak MiB"), cells))
     return Shown(spec["number"], spec["title"], "Model", frame.label.to_list(), groups, _notes(frame))
+
+
+def _counted(value: float) -> Cell:
+    return Cell(BLANK if math.isnan(value) else f"{value:.2f}")
 
 
 def _notes(frame: pd.DataFrame) -> list[str]:
@@ -196,6 +231,11 @@ def _notes(frame: pd.DataFrame) -> list[str]:
     ]
     taken = frame[(frame.trained_as != frame.model)].drop_duplicates(["label", "trained_as"])
     names = dict(zip(frame.model, frame.label))
+    if COMPLETION in frame.model.to_numpy():
+        said.append(
+            f"{COMPLETION.capitalize()} is what VRSTC needs before its training: that of the completion network, and, "
+            "as embedding, the scoring of all regions and the completion of the frames together."
+        )
     said += [
         f"{row.label}: the trainings of {names.get(row.trained_as, row.trained_as)}." for row in taken.itertuples()
     ]
