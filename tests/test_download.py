@@ -123,6 +123,9 @@ class Handler(BaseHTTPRequestHandler):
     def a_web_page(self, asked):
         self.answer(b"\n<!DOCTYPE html><html>Confirm that you want to download this</html>")
 
+    def a_login(self, asked):
+        self.answer(b"Who are you?", Content_Type="text/html; charset=utf-8")
+
     def another_piece(self, asked):
         if not asked:
             return self.rest(asked, most=300_000)
@@ -178,20 +181,24 @@ def test_it_goes_on_where_it_broke_off(server, tmp_path):
     assert ranges(server) == [None, 300_000, 600_000]
 
 
+def begun(path: Path, address: str, content: bytes, tag: str = '"first"') -> Path:
+    """A file of which some has come."""
+    path.with_name(f".{path.name}.part").write_bytes(content)
+    note = {"address": address, "validator": tag, "total": len(CONTENT)}
+    path.with_name(f".{path.name}.part.json").write_text(json.dumps(note))
+    return path
+
+
 def test_what_had_come_whole_before_a_kill_is_not_asked_for_again(server, tmp_path):
-    path, address = tmp_path / "file", server.address("sound")
-    (tmp_path / ".file.part").write_bytes(CONTENT)
-    note = {"address": address, "validator": '"first"', "total": len(CONTENT)}
-    (tmp_path / ".file.part.json").write_text(json.dumps(note))
+    address = server.address("sound")
+    path = begun(tmp_path / "file", address, CONTENT)
     download(address, path, DIGEST, HASTY)
     assert path.read_bytes() == CONTENT and not server.requests
 
 
 def test_a_server_that_resumes_another_version_is_not_believed(server, tmp_path):
-    path, address = tmp_path / "file", server.address("deaf")
-    (tmp_path / ".file.part").write_bytes(b"old" * 1000)
-    note = {"address": address, "validator": '"older"', "total": len(CONTENT)}
-    (tmp_path / ".file.part.json").write_text(json.dumps(note))
+    address = server.address("deaf")
+    path = begun(tmp_path / "file", address, b"old" * 1000, '"older"')
     download(address, path, DIGEST, HASTY)
     assert path.read_bytes() == CONTENT and ranges(server) == [3000, None]
 
@@ -250,17 +257,17 @@ def test_a_later_call_goes_on(server, tmp_path):
 
 
 def test_a_file_that_has_changed_meanwhile_is_fetched_from_its_beginning(server, tmp_path):
-    path = tmp_path / "file"
-    with pytest.raises(InputError):
-        download(server.address("another-piece"), path, "", Patience(tries=1, pause=0, stall=0.3))
-    (tmp_path / ".file.part").write_bytes(b"old" * 1000)
+    path = begun(tmp_path / "file", server.address("sound"), CONTENT[:3000])
     server.tag, server.content = '"second"', CONTENT[::-1]
-    Handler.another_piece, before = Handler.sound, Handler.another_piece
-    try:
-        download(server.address("another-piece"), path, "", HASTY)
-    finally:
-        Handler.another_piece = before
-    assert path.read_bytes() == CONTENT[::-1]
+    download(server.address("sound"), path, "", HASTY)
+    assert path.read_bytes() == CONTENT[::-1] and ranges(server) == [3000]
+
+
+def test_a_web_page_in_the_place_of_the_rest_takes_nothing_away(server, tmp_path):
+    path = begun(tmp_path / "file", server.address("a-login"), CONTENT[:3000])
+    with pytest.raises(InputError, match=r"a web page came, and not the file.*What had come is kept"):
+        download(server.address("a-login"), path, "", HASTY)
+    assert (tmp_path / ".file.part").read_bytes() == CONTENT[:3000] and not path.exists()
 
 
 def test_a_killed_download_leaves_no_file_and_goes_on(server, tmp_path):

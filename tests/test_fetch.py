@@ -76,8 +76,14 @@ def assert_whole(root: Path, names=WHOLE) -> None:
 
 @pytest.mark.parametrize(
     "train",
-    [f"bbox_train/{TRAIN}", f"MARS/bbox_train/{TRAIN}", f"bbox_train/bbox_train/{TRAIN}", TRAIN],
-    ids=["as it is", "in a folder", "in itself", "bare"],
+    [
+        f"bbox_train/{TRAIN}",
+        f"MARS/bbox_train/{TRAIN}",
+        f"bbox_train/bbox_train/{TRAIN}",
+        TRAIN,
+        f"a/b/c/d/e/f/bbox_train/{TRAIN}",
+    ],
+    ids=["as it is", "in a folder", "in itself", "bare", "deep down"],
 )
 def test_archives_as_people_have_them(train, place, tmp_path):
     at = tmp_path / "archives"
@@ -100,7 +106,10 @@ def test_archives_as_people_have_them(train, place, tmp_path):
     }
     record = json.loads((tmp_path / "record.json").read_text())
     assert record["mars_attributes.csv"] == hashlib.sha256(ANNOTATIONS).hexdigest()
-    assert set(record) == {*INFOS, "mars_attributes.csv"}
+    assert set(record) == {*INFOS, "mars_attributes.csv", "bbox_train", "bbox_test"}
+    assert record["bbox_train"]["files"] == 1 and record["bbox_train"]["bytes"] == len(
+        content_of(f"bbox_train/{TRAIN}")
+    )
 
 
 def test_a_folder_is_linked_and_not_touched(place, tmp_path):
@@ -170,7 +179,7 @@ def test_a_part_that_another_process_fetches_is_left_to_it(place, tmp_path):
     assert not (tmp_path / "mars/bbox_train").exists()
 
 
-@pytest.mark.parametrize("moment", [1, 3])
+@pytest.mark.parametrize("moment", [1, len(WHOLE) + 2, len(WHOLE) + 4])  # all names are checked before any is written
 def test_a_fetch_that_was_killed_while_unpacking_is_done_again(moment, place, tmp_path, monkeypatch):
     class Killed(BaseException):
         pass
@@ -185,6 +194,8 @@ def test_a_fetch_that_was_killed_while_unpacking_is_done_again(moment, place, tm
         patch.setattr("vreid.fetch.archive._checked", lambda name, _: (dying(), name)[1])
         patch.setattr("shutil.rmtree", lambda *_, **__: None)  # who is killed clears nothing up
         place(held)
+    written = [path for path in (tmp_path / "mars/.fetching").rglob("*") if path.is_file()]
+    assert bool(written) == (moment > len(WHOLE))
     assert not (tmp_path / "mars/bbox_test").exists()
     assert_whole(place(held))
 

@@ -394,6 +394,15 @@ def test_frames_of_duke_come_in_the_order_of_their_numbers(duke):
     assert template.endswith("F{0001..0004,9999,10000}_X{00123..00163..8}.jpg")
 
 
+def test_the_first_naming_of_duke_is_read_as_the_later_one(duke):
+    later = index_duke(duke)
+    for path in sorted(duke.rglob("*.jpg")):
+        path.rename(path.with_name(path.name.replace("_", "")))
+    first = index_duke(duke)
+    assert first["frames"][0] == "train/0001/0001/0001C2F{0001..0004}X{00123..00147..8}.jpg"
+    pd.testing.assert_frame_equal(first.drop(columns="frames"), later.drop(columns="frames"))
+
+
 def test_what_file_managers_leave_behind_is_passed_over(duke):
     table = index_duke(duke)
     for name in (".DS_Store", "train/.DS_Store", "train/0001/Thumbs.db", "train/0001/0001/._0001"):
@@ -438,6 +447,7 @@ def test_a_stray_file_is_named(duke, stray):
         ("0002_C2_F0009_X00300.jpg", "frames of two people in one tracklet: 0001 and 0002"),
         ("0001_C3_F0009_X00300.jpg", "frames of two cameras in one tracklet: 2 and 3"),
         ("0001_C2_F0009_D00300.jpg", "frames of two letters in one tracklet: D and X"),
+        ("0001C2F0009X00300.jpg", "frames of two namings in one tracklet: with underscores and without"),
     ],
 )
 def test_frames_of_two_in_one_tracklet_are_named(duke, name, words):

@@ -2,8 +2,9 @@
 
     train|query|gallery/<pid>/<tracklet>/<pid>_C<camera>_F<frame>_X<video frame>.jpg
 
-The letter before the video frame is X, or D in tracklets of distractor people, who keep their pids. The
-gallery folder may hold the query tracklets too; such a tracklet is one row, of split query.
+As it was first given away, frames had no underscores in their names (0001C6F0099X30823.jpg). The letter before the
+video frame is X, or D in tracklets of distractor people, who keep their pids. The gallery folder may hold the query
+tracklets too; such a tracklet is one row, of split query.
 """
 
 import os
@@ -19,7 +20,9 @@ from vreid.errors import InputError
 
 FOLDERS = ["train", "query", "gallery"]
 NUMBER = re.compile(r"[0-9]{4}")
-NAME = re.compile(r"(?P<pid>[0-9]{4})_C(?P<camid>[0-9]+)_F(?P<frame>[0-9]+)_(?P<letter>[XD])[0-9]+\.jpg")
+NAME = re.compile(
+    r"(?P<pid>[0-9]{4})(?P<joint>_?)C(?P<camid>[0-9]+)(?P=joint)F(?P<frame>[0-9]+)(?P=joint)(?P<letter>[XD])[0-9]+\.jpg"
+)
 PATTERN = "<pid:4>_C<camera>_F<frame:4>_X<video frame:5>.jpg"
 
 
@@ -53,7 +56,9 @@ def index_tracklet(root: Path, folder: str) -> tuple[int, int, int, str]:
         what = f"{names[matches.index(None)]!r} is not a frame name" if names else "the folder is empty"
         raise InputError(f"{root / folder}: {what}; a tracklet's folder holds frames {PATTERN}")
     people, cameras, letters = ({match[field] for match in matches} for field in ("pid", "camid", "letter"))
-    for what, found in {"people": people | {person}, "cameras": cameras, "letters": letters}.items():
+    namings = {"with underscores" if match["joint"] else "without" for match in matches}
+    kinds = {"people": people | {person}, "cameras": cameras, "letters": letters, "namings": namings}
+    for what, found in kinds.items():
         if len(found) > 1:
             which = " and ".join(sorted(found))
             raise InputError(f"{root / folder}: frames of two {what} in one tracklet: {which}")

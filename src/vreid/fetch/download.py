@@ -25,6 +25,7 @@ REFUSALS = {
     404: "there is no such file any more",
     410: "the file was taken away",
 }
+A_PAGE = "a web page came, and not the file; the link asks for a login or a confirmation, or is dead"
 BY_HAND = "download it in a browser if you may, and give the path of the file in place of the address"
 
 
@@ -186,6 +187,8 @@ def _transfer(part: Part, stall: float) -> None:
         with urllib.request.urlopen(urllib.request.Request(part.address, headers=headers), timeout=stall) as response:
             if response.status not in (200, 206):
                 raise InputError(f"{part.address}: the server sends no file (status {response.status}); {BY_HAND}")
+            if part.size and response.status == 200 and response.headers.get_content_type() == "text/html":
+                raise InputError(f"{part.address}: {A_PAGE}: {BY_HAND}. What had come is kept")
             total = part.goes_on(response.headers) if response.status == 206 else part.start(response.headers)
             _receive(response, part, total)
     except urllib.error.HTTPError as error:
@@ -228,7 +231,4 @@ def _refuse_web_page(path: Path, address: str) -> None:
     with open(path, "rb") as file:
         start = file.read(512).lstrip().lower()
     if start.startswith((b"<!doctype html", b"<html")):
-        raise WrongFile(
-            f"{address}: a web page came, and not the file; the link asks for a login or a confirmation, or is dead: "
-            f"{BY_HAND}"
-        )
+        raise WrongFile(f"{address}: {A_PAGE}: {BY_HAND}")

@@ -33,7 +33,7 @@ LISTS = ["train_name.txt", "test_name.txt", "tracks_train_info.mat", "tracks_tes
 FILES = {"mars": [f"info/{name}" for name in LISTS], "duke": []}
 PERSON = re.compile(r"[0-9]{4}|00-1")  # what folders within these folders are called
 STRAY = "__MACOSX"  # what a file manager leaves in archives
-DEPTH = 4  # folders within folders in which a part is looked for
+DEPTH = 4  # folders within a folder in which a part is looked for; in archives it may lie at any depth
 
 
 class Part(NamedTuple):
@@ -90,12 +90,13 @@ def fetch(
     out: Path,
     patience: Patience = PATIENCE,
 ) -> None:
-    """Put every part of a dataset in place; write to `out` (JSON) the digests of its files.
+    """Put every part of a dataset in place; write to `out` (JSON) the digests of its files, and what its folders hold.
 
-    Each of the `sources` may hold any of the parts, at whatever depth: archives are unpacked, folders are linked,
-    single files are copied. What is in place already is left as it is. `origin` says where parts used to come from
-    (`parts`, by name, with `from` and the `sha256` of those of which it is known) and on what `terms`. What came from
-    where is noted in `<root>/fetched.json`. `out` does not depend on it: the same data gives the same bytes.
+    Each of the `sources` may hold any of the parts: archives, at any depth, are unpacked; folders, with some folders
+    around them, are linked; single files are copied. What is in place already is left as it is. `origin` says where
+    parts used to come from (`parts`, by name, with `from` and the `sha256` of those of which it is known) and on what
+    `terms`. What came from where is noted in `<root>/fetched.json`. `out` does not depend on it: the same data gives
+    the same bytes.
 
     A part appears whole or not at all. Raises InputError where parts are missing after all sources have been asked,
     with what was wrong with each; and for a file that is not the published one.
@@ -117,11 +118,25 @@ def fetch(
     for fault in faults:
         print(f"not needed after all: {fault}", file=sys.stderr)
     shutil.rmtree(root / ".fetching", ignore_errors=True)
-    files = {part.name: part.target for part in parts if not part.is_folder}
-    for name, path in files.items():
-        check_digest(path, known_of(origin).get(name, Source("")).sha256, path)
+    known = known_of(origin)
+    for part in (part for part in parts if not part.is_folder):
+        check_digest(part.target, known.get(part.name, Source("")).sha256, part.target)
+    held = {part.name: _content(part.target) if part.is_folder else digest_of(part.target) for part in parts}
     with written_whole(out) as aside:
-        aside.write_text(json.dumps({name: digest_of(path) for name, path in files.items()}, indent=2) + "\n")
+        aside.write_text(json.dumps(held, indent=2) + "\n")
+
+
+def _content(folder: Path) -> dict[str, int | str]:
+    """How many files a folder of frames holds, their bytes, and one digest of all their names and sizes."""
+    names, count, volume = hashlib.sha256(), 0, 0
+    for here, folders, files in os.walk(folder, followlinks=True):
+        folders.sort()
+        for name in sorted(files):
+            path = os.path.join(here, name)
+            size = os.stat(path).st_size
+            names.update(f"{os.path.relpath(path, folder)} {size}\n".encode())
+            count, volume = count + 1, volume + size
+    return {"files": count, "bytes": volume, "names_and_sizes": names.hexdigest()}
 
 
 def _missing(parts: Sequence[Part]) -> list[Part]:
@@ -174,7 +189,7 @@ def _held(path: Path, wanted: Sequence[Part], known: Mapping[str, Source], works
     try:
         unpack(path, unpacked, partial(_belongs, names=names, bare=_stem(path) in names))
         came = {}
-        for part, found in _found(wanted, unpacked, path):
+        for part, found in _found(wanted, unpacked, path, depth=1000):  # it holds nothing else
             came[part.name] = {"archive_bytes": path.stat().st_size} | _settle(part, found, known, os.replace)
         return came
     finally:
@@ -199,9 +214,9 @@ def _settle(
     return {}
 
 
-def _found(wanted: Sequence[Part], folder: Path, source: Path) -> Iterator[tuple[Part, Path]]:
+def _found(wanted: Sequence[Part], folder: Path, source: Path, depth: int = DEPTH) -> Iterator[tuple[Part, Path]]:
     """Each of the wanted parts that a folder holds, and where; `source` is what the folder came from."""
-    there = list(_entries(folder, {Path(part.name).name for part in wanted}, DEPTH)) if folder.exists() else []
+    there = list(_entries(folder, {Path(part.name).name for part in wanted}, depth)) if folder.exists() else []
     for part in wanted:
         places = [path for path in there if path.name == Path(part.name).name and path.is_dir() == part.is_folder]
         if part.is_folder:
