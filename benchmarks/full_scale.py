@@ -101,9 +101,10 @@ def steps(folder: Path, address: str) -> Iterator[tuple[str, list[object]]]:
     origin = folder / "origin.json"
     origin.write_text(json.dumps(PAPER["datasets"]["mars"]["origin"]))
     wanted = ["--attributes", attributes, "--sources", sources, "--origin", origin]
-    yield "fetch", ["fetch", *place, *wanted, "--out", folder / "fetched.json"]
-    yield "index, every frame looked for", ["index", *place, "--out", index]
-    yield "index, names trusted", ["index", *place, "--names-only", "--out", index]
+    yield "fetch: download, unpack, put in place", ["fetch", *place, *wanted, "--out", folder / "fetched.json"]
+    expect = ["--expect", json.dumps(PAPER["datasets"]["mars"]["expect"])]
+    yield "index, every frame looked for", ["index", *place, *expect, "--out", index]
+    yield "index, names trusted", ["index", *place, *expect, "--names-only", "--out", index]
     yield "annotate", ["annotate", "--index", index, "--attributes", attributes, "--out", annotated]
     for split in ("train", "test"):
         out = folder / f"packs/{split}.pack"
@@ -131,9 +132,12 @@ def page(folder: Path, taken: dict[str, Used]) -> list[str]:
         f"{size(folder / 'served/bbox_test.zip')}, not compressed, on a server of this machine. The model is "
         "`asta+aitl` on the small trunk of width 8 at 64×32, of one epoch; its scores say nothing.",
         "",
-        "| step | wall s | CPU s | peak MiB, of a process |",
-        "|---|---:|---:|---:|",
-        *(f"| {name} | {used.wall:.1f} | {used.cpu:.1f} | {used.peak:.0f} |" for name, used in taken.items()),
+        "| step | wall s | CPU s | peak MiB, of a process | of all together |",
+        "|---|---:|---:|---:|---:|",
+        *(
+            f"| {name} | {used.wall:.1f} | {used.cpu:.1f} | {used.peak:.0f} | {used.together:.0f} |"
+            for name, used in taken.items()
+        ),
     ]
     if (folder / "run/features.npz").exists():
         with np.load(folder / "run/features.npz") as stored:

@@ -1,5 +1,6 @@
 """What the benchmarks share: commands with their time and memory, and the first lines of a page."""
 
+import contextlib
 import datetime
 import os
 import subprocess
@@ -13,6 +14,7 @@ from typing import NamedTuple
 from vreid.provenance import commit, cpu_name
 
 HERE = Path(__file__).resolve().parent
+CHANGED = ["git", "status", "--porcelain", "--", "src", "config", "workflow", "tests", "benchmarks/*.py"]
 # A process counts as its own the memory of the one that it was forked from. So a small one starts it, and tells.
 STARTER = """
 import os, sys
@@ -24,11 +26,12 @@ print(os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime, used.ru_
 
 
 class Used(NamedTuple):
-    """What a command took: seconds, and MiB of the largest of its processes at its highest; and what it said."""
+    """What a command took: seconds, and MiB at their highest; and what it said."""
 
     wall: float
     cpu: float
-    peak: float
+    peak: float  # of the largest of its processes
+    together: float  # of all of them, what they share counted once; looked at twice a second
     said: str
 
 
@@ -41,8 +44,10 @@ def command(
     os.sched_setaffinity(0, cores or allowed)
     starter = [sys.executable, "-I", "-S", "-c", STARTER, str(write), *map(str, words)]
     with tempfile.TemporaryFile("w+") as output, os.fdopen(read) as told:
-        began = time.perf_counter()
-        subprocess.run(starter, stdout=output, stderr=subprocess.STDOUT, pass_fds=[write], cwd=cwd, env=env)
+        began, together = time.perf_counter(), 0.0
+        process = subprocess.Popen(starter, stdout=output, stderr=subprocess.STDOUT, pass_fds=[write], cwd=cwd, env=env)
+        while not ended(process, 0.5):
+            together = max(together, sum(map(resident, descendants(process.pid))))
         wall = time.perf_counter() - began
         os.close(write)
         os.sched_setaffinity(0, allowed)
@@ -50,7 +55,31 @@ def command(
         said, found = output.read(), told.read().split()
     if not found or found[0] != "0":
         sys.exit(f"{said}\n{' '.join(map(str, words))} failed")
-    return Used(wall, float(found[1]), float(found[2]) / 1024, said)
+    peak = float(found[2]) / 1024
+    return Used(wall, float(found[1]), peak, max(peak, together), said)
+
+
+def ended(process: subprocess.Popen, seconds: float) -> bool:
+    """Whether a process has ended, after so many seconds at most."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(seconds)
+    return process.returncode is not None
+
+
+def descendants(pid: int) -> list[int]:
+    found = []
+    with contextlib.suppress(OSError):
+        for path in Path(f"/proc/{pid}/task").glob("*/children"):
+            found += [int(child) for child in path.read_text().split()]
+    return found + [below for child in found for below in descendants(child)]
+
+
+def resident(pid: int) -> float:
+    """MiB of a process, what it shares by its share (PSS); 0 of one that has ended."""
+    with contextlib.suppress(OSError):
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
+    return 0.0
 
 
 def verb(*words: object, cores: set[int] | None = None) -> Used:
@@ -60,8 +89,9 @@ def verb(*words: object, cores: set[int] | None = None) -> Used:
 
 def write_page(name: str, title: str, call: str, lines: Sequence[str]) -> None:
     """Write a page beside the benchmarks: how, when and on what it was measured, and the lines."""
-    code, dirty = commit()
-    changes = " with changes" * dirty
+    code, _ = commit()
+    changed = subprocess.run(CHANGED, cwd=HERE.parent, capture_output=True, text=True).stdout
+    changes = " with changes" * bool(changed)
     said = f"`{call}`, {datetime.date.today()}, commit {code[:12]}{changes}, {cpu_name()}"
     (HERE / name).write_text("\n".join([f"# {title}", "", f"{said}.", "", *lines]) + "\n")
     print((HERE / name).read_text())

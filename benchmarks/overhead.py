@@ -2,7 +2,7 @@
 
 In a copy of the repository that is thrown away, on the few people of tests/workflow/tiny.yaml: dry runs of a growing
 number of seeds; a run, and a call after it that has nothing to do; jobs that do next to nothing; and, where SLURM can
-be started (root, and its packages), the same run on a cluster of this machine.
+be started (root, and its packages), the same run on a cluster of this machine, and the tests of what happens there.
 """
 
 import re
@@ -77,10 +77,14 @@ def on_slurm(folder: Path) -> list[str]:
     logs = sorted((site.root / "logs/slurm/rule_train").rglob("*.log"))
     trained = [nodes[path.stem] for path in logs]
     added = (sum(trained) - sum(work)) / len(work)
+    events = "tests/workflow/test_slurm.py"
+    tests = command(sys.executable, "-m", "pytest", "-q", events, cwd=HERE.parent)
     return [
         f"- on a SLURM of this machine, one seed of tiny.yaml: {run:.0f} s in all; a training's job holds its GPU "
         f"{added:.1f} s longer than the training's command runs ({len(work)} trainings): Snakemake starts twice on the "
-        "node. Snakemake asks SLURM for finished jobs at growing intervals, which is most of the rest."
+        "node. Snakemake asks SLURM for finished jobs at growing intervals, which is most of the rest.",
+        f"- what befalls jobs and Snakemake there, {events}: {tests.said.splitlines()[-1].strip('= ')}, the local run "
+        "among it that all is compared with",
     ]
 
 

@@ -1,8 +1,9 @@
 """A training step and the embedding at the paper's scale on processors: `uv run python benchmarks/processor.py`.
 
 The full model's step over a forward and backward pass of the bare trunk (ResNet-50, last stride 1) on the same frames,
-beside what their multiply-adds predict; embedding over the bare forward pass. Frames of 256×128 are rendered. Rounds
-take turns; a ratio is one within a round. Writes processor.md beside this file; gpu.py does the same on a GPU.
+beside what their multiply-adds predict; embedding over the bare forward pass; the memory of a training with the
+profile's seven loaders. Frames of 256×128 are rendered. Rounds take turns; a ratio is one within a round. Writes
+processor.md beside this file; gpu.py does the same on a GPU.
 """
 
 import statistics
@@ -28,7 +29,7 @@ from vreid.walkers.world import World
 from vreid.walkers.write import render
 
 ROUNDS, PEOPLE, CLIPS, TESTED = 3, 4, 4, 24  # of a batch; tracklets that are embedded
-MODELS = ("baseline", "asta+aitl")
+MODELS, LOADERS = ("baseline", "asta+aitl"), 7
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -109,6 +110,23 @@ def embedding(index: Path, root: Path) -> list[str]:
     ]
 
 
+def memory(index: Path, root: Path, run: Path) -> list[str]:
+    spec = spec_of("asta+aitl")
+    whole = replace(spec.training, epochs=1, people=8)
+    replace(spec, training=whole).save(run / "spec.json")
+    words = ["--spec", run / "spec.json", "--index", index, "--root", root, "--dataset", "rendered"]
+    words += ["--headline", "queries-removed", "--out", run, "--workers", LOADERS]
+    used = verb("train", *words)
+    return [
+        "",
+        "## Memory of a training",
+        "",
+        f"asta+aitl, {whole.people * whole.clips} clips of 4 frames a batch, float32: {used.peak / 1024:.1f} GiB in "
+        "the process that trains, its activations among them, which a GPU would hold, and "
+        f"{used.together / 1024:.1f} GiB together with {LOADERS} processes that load frames.",
+    ]
+
+
 def main() -> None:
     with tempfile.TemporaryDirectory() as thrown_away:
         folder = Path(thrown_away)
@@ -117,7 +135,7 @@ def main() -> None:
         render(World.from_mapping(configuration()["world"] | WORLD | people), root, 2)
         verb("index", "--layout", "mars", "--root", root, "--out", listed)
         verb("annotate", "--index", listed, "--attributes", root / "mars_attributes.csv", "--out", index)
-        lines = [*training(index, root), *embedding(index, root)]
+        lines = [*training(index, root), *embedding(index, root), *memory(index, root, folder / "run")]
     write_page("processor.md", "The paper's scale on processors", "uv run python benchmarks/processor.py", lines)
 
 

@@ -1,7 +1,7 @@
 """What the comparison systems cost and score: `uv run python benchmarks/systems.py [FOLDER]`.
 
-Reads a finished checkout (by default this one): Snakemake's measurements of its jobs, and Table 3. Writes systems.md
-beside this file. Jobs ran side by side, so the clock showed about their sum divided by the number of cores.
+Reads a finished checkout (by default this one): Snakemake's measurements of its jobs, features, and Table 3. Writes
+systems.md beside this file. Jobs ran side by side, so the clock showed about their sum divided by the number of cores.
 """
 
 import datetime
@@ -13,8 +13,11 @@ import numpy as np
 import pandas as pd
 from tabulate import tabulate
 
+from vreid.distances import cosine_distance
+from vreid.metrics import evaluate_features
 from vreid.models import method as methods
 from vreid.provenance import cpu_name
+from vreid.score import read_features
 from vreid.spec import Spec
 
 HERE = Path(__file__).resolve().parent
@@ -62,6 +65,35 @@ def last_losses(run: Path) -> dict[str, float]:
     return {"softmax": last.get("softmax", np.nan), "metric": metric[0] if metric else np.nan}
 
 
+def streams(results: Path) -> pd.DataFrame:
+    """How much the streams of a feature differ, by model with several and by dataset, over its seeds.
+
+    `correlation` is that of two streams' cosine distances between queries and gallery, the mean over pairs of streams;
+    `alone` the mean over streams of the mAP with one of them, `all` that with the whole feature, in percent.
+    """
+    rows = []
+    for path in sorted((results / "runs").glob("*/*/seed*/*/features.npz")):
+        count = len(Spec.load(path.parents[1] / "spec.json").options.get("streams", []))
+        if count > 1 and path.parents[3].name == path.parent.name:
+            rows.append({"dataset": path.parent.name, "model": path.parents[2].name, **alike(path, count)})
+    return pd.DataFrame(rows).groupby(["dataset", "model"], sort=False).agg("mean").round(3).reset_index()
+
+
+def alike(path: Path, count: int) -> dict[str, float]:
+    """See `streams`, of one run."""
+    arrays, _ = read_features(path)
+    is_query, headline = arrays["splits"] == "query", json.loads(path.with_name("metrics.json").read_text())["headline"]
+
+    def mean_ap(features: np.ndarray) -> float:
+        return 100 * evaluate_features(features, arrays["pids"], arrays["camids"], is_query)[headline]["mAP"]
+
+    parts = np.split(arrays["features"], count, axis=1)
+    distances = [cosine_distance(part[is_query], part[~is_query]).ravel() for part in parts]
+    correlations = np.corrcoef(distances)[np.triu_indices(count, 1)]
+    alone = np.mean([mean_ap(part) for part in parts])
+    return {"correlation": correlations.mean(), "alone": alone, "all": mean_ap(arrays["features"])}
+
+
 def main() -> None:
     results = (Path(sys.argv[1]) if len(sys.argv) > 1 else HERE.parent) / "results"
     records = [json.loads(path.read_text()) for path in sorted((results / "runs").glob("*/*/seed*/train.json"))]
@@ -89,6 +121,16 @@ def main() -> None:
             ],
             "pipe",
             showindex=False,
+        ),
+        "## Streams",
+        "How much the streams of a model differ: the correlation of two streams' distances between queries and gallery "
+        "(the mean over pairs), the mAP by one stream alone (the mean over streams), and by all.",
+        tabulate(
+            streams(results),
+            ["dataset", "model", "correlation", "mAP of one alone", "mAP of all"],
+            "pipe",
+            showindex=False,
+            floatfmt=("", "", ".3f", ".1f", ".1f"),
         ),
         "## Table 3",
         (results / "tables/table3.md").read_text(),

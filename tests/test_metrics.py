@@ -277,6 +277,18 @@ def test_the_streamed_form_equals_the_matrix_form_under_every_protocol(distance,
         assert_same(streamed[protocol.name], expected)
 
 
+def test_where_there_are_many_tracklets_a_block_holds_fewer_queries():
+    many, asked = 200_000, []
+    pids, camids = np.arange(many) % 90_000 + 1, np.arange(many) // 90_000 + 1
+
+    def watched(queries, gallery):
+        asked.append((len(queries), len(gallery)))
+        return np.zeros((len(queries), len(gallery)), np.float32)
+
+    evaluate_features(np.zeros((many, 1), np.float32), pids, camids, np.arange(many) < 150, distance=watched)
+    assert sum(rows for rows, _ in asked) == 150 and all(rows * columns <= 2**24 for rows, columns in asked)
+
+
 def test_each_distance_block_is_of_at_most_chunk_queries_and_asked_for_once():
     features, pids, camids, is_query = world()
     shapes = []
