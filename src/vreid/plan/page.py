@@ -111,7 +111,7 @@ def _longest(jobs: pd.DataFrame) -> list[str]:
             longest = own.loc[own.hours.idxmax()]
             lines.append(
                 f"Longest single {kind}: {longest.model} on {longest.train}, {_number(longest.hours)} hours; each "
-                f"attempt may take the `runtime` of the rule `{rule}`, and goes on from the checkpoint of the one before."
+                f"attempt may take the `runtime` of the rule `{rule}`, and goes on from where the last one was."
             )
     return lines
 
