@@ -101,6 +101,8 @@ def write_cost(root: Path, model: str, **cost) -> Path:
                 "parameters": 24_790_000,
                 "clip_frames": 4,
                 "clip_gmac": 16.21,
+                "tracklet_frames": 56,
+                "tracklet_gmac": 226.94,
                 **cost,
             }
         )

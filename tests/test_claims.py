@@ -138,7 +138,7 @@ def test_a_gain_in_one_metric_does_not_make_up_for_another(tmp_path):
     assert gain(runs)["verdict"] == "holds"
     row = gain(runs, metrics=["mAP", "R1"])
     assert row["verdict"] == "does not hold" and row["measure"].startswith("R1")
-    assert row["note"].startswith("mAP of aitl − baseline")
+    assert "; mAP of aitl − baseline" in row["note"]
 
 
 def test_an_order_compares_neighbours(tmp_path):
@@ -285,6 +285,16 @@ def test_what_has_no_dvdp_is_said(tmp_path):
     assert row["note"] == "not measured: no DVDP of baseline: its batches have fewer than three clips of a person"
 
 
+def test_a_course_is_the_same_in_many_epochs_as_in_few(tmp_path):
+    def shape(epochs):  # it drops within a sixth, rises until two thirds, and stays
+        return np.interp(np.linspace(0, 1, epochs), [0, 0.16, 0.66, 1], [0.06, 0.03, 0.05, 0.05])
+
+    for epochs in (12, 500):
+        noise = 0.001 * np.random.default_rng(2).normal(size=(3, epochs))
+        given = histories(tmp_path / str(epochs), "baseline", shape(epochs) + noise)
+        assert judged([], given, kind="dvdp_course", model="baseline")["verdict"] == "holds"
+
+
 def test_a_flat_curve_with_noise_has_no_course(tmp_path):
     rng, said = np.random.default_rng(1), []
     for number in range(40):
@@ -409,14 +419,16 @@ def test_a_torn_focus_is_named(tmp_path):
 def test_attributes_are_recognised_if_more_than_the_commonest_classes_are(tmp_path, above, expected):
     runs = write_runs(tmp_path, {"aitl": 0.5, "baseline": 0.5})
     for seed, path in enumerate(runs[:3]):
-        scores = {"accuracy": 0.7 + above + 0.001 * (seed - 1), "F1": 0.4, "majority": 0.7}
-        alike, better = scores | {"accuracy": 0.7}, scores | {"accuracy": 0.75}
-        attributes = {"relevant": {"hat": alike, "age": better}, "irrelevant": {"occlusion": better}}
-        content = json.loads(path.read_text()) | {"recognition": scores, "attributes": attributes}
-        path.write_text(json.dumps(content))
-    row = judged(runs, kind="recognises", models=["aitl"])
+        own = {"accuracy": 0.7 + above + 0.001 * (seed - 1), "F1": 0.4, "majority": 0.7}
+        sure = own | {"accuracy": 0.9}
+        attributes = {"relevant": {"hat": sure}, "irrelevant": {"pose": own, "motion": own, "occlusion": sure}}
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"attributes": attributes}))
+    row = judged(runs, kind="recognises", models=["aitl"], group="irrelevant")
     assert row["verdict"] == expected and row["effect"] == pytest.approx(100 * above)
-    assert "(1 of 2 better by 1 in every seed)" in row["measure"]
+    better = 2 if above > 0 else 0
+    assert f"mean over pose, motion ({better} better by 1 in every seed), points" in row["measure"]
+    both = judged(runs, kind="recognises", models=["aitl"])
+    assert both["effect"] == pytest.approx((200 * above + 20) / 3)
     other = judged(runs, kind="recognises", models=["aitl", "baseline"])
     assert other["verdict"] == "cannot tell" and "baseline recognises no attribute" in other["note"]
 
@@ -430,13 +442,31 @@ def test_a_torn_premise_is_named(tmp_path):
 # ---- cost ----
 
 
+def write_costs(root, gmac):
+    """The costs of models, from the multiply-adds of a clip and of a tracklet."""
+    paths = []
+    for model, (clip, tracklet) in gmac.items():
+        paths.append(root / f"{model}.json")
+        cost = {"model": model, "scale": "ResNet-50 at 256×128", "parameters": 1, "clip_frames": 4, "clip_gmac": clip}
+        paths[-1].write_text(json.dumps(cost | {"tracklet_frames": 56, "tracklet_gmac": tracklet}))
+    return paths
+
+
+def test_the_lighter_model_takes_less_a_clip_and_a_tracklet(tmp_path):
+    costs = write_costs(tmp_path, {"aitl": (20.0, 280.0), "cheap": (16.0, 16.0), "dear": (60.0, 300.0)})
+    asked = {"kind": "lighter", "model": "aitl"}
+    row = judged([], costs=costs, over=["dear"], **asked)
+    assert (row["verdict"], row["effect"], row["low"], row["high"]) == ("holds", 20, 20, 20)
+    assert row["measure"] == "GMAC of a tracklet, dear − aitl, counted" and row["num_seeds"] == 0
+    row = judged([], costs=costs, over=["cheap", "dear"], **asked)
+    assert (row["verdict"], row["effect"]) == ("does not hold", -264)
+    assert "GMAC of a clip, cheap − aitl, counted: -4 [-4, -4]" in row["note"]
+    assert "no cost of gone" in judged([], costs=costs, over=["gone"], **asked)["note"]
+
+
 def test_the_frontier_asks_only_those_that_cost_no_more(tmp_path):
     metrics = write_runs(tmp_path, {"aitl": 0.6, "cheap": 0.5, "dear": 0.7})
-    costs = []
-    for model, gmac in {"aitl": 20.0, "cheap": 16.0, "dear": 60.0}.items():
-        costs.append(tmp_path / f"{model}.json")
-        cost = {"model": model, "scale": "ResNet-50 at 256×128", "parameters": 1, "clip_frames": 4, "clip_gmac": gmac}
-        costs[-1].write_text(json.dumps(cost))
+    costs = write_costs(tmp_path, {"aitl": (20.0, 280.0), "cheap": (16.0, 16.0), "dear": (60.0, 300.0)})
     asked = {"kind": "frontier", "model": "aitl"}
     assert judged(metrics, costs=costs, over=["cheap", "dear"], **asked)["verdict"] == "holds"
     assert "costs as little" in judged(metrics, costs=costs, over=["dear"], **asked)["note"]
@@ -467,10 +497,42 @@ def test_an_interval_of_queries_alone_has_the_width_of_the_standard_error(tmp_pa
     assert high - low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.05)
 
 
+def test_people_are_drawn_with_all_their_queries():
+    people = np.array([0, 1, 1, 2, 2, 2])
+    drawn = claims.draw_queries(people, 500, np.random.default_rng(0))
+    assert drawn.sum(1) == pytest.approx(1)
+    assert all((drawn[:, people == person][:, 0] == drawn[:, people == person].T).all() for person in range(3))
+
+
+def test_queries_that_all_say_the_same_of_their_person_count_as_one():
+    """Forty people with ten queries each: the interval is that of forty values, and not of four hundred."""
+    values = np.random.default_rng(6).normal(size=40)
+    together = claims.of_values("", np.tile(np.repeat(values, 10), (2, 1)), np.repeat(np.arange(40), 10))
+    assert together.high - together.low == pytest.approx(2 * 1.96 * values.std() / 40**0.5, rel=0.1)
+
+
+@pytest.mark.parametrize("of_seeds", [0.0, 0.5])
+def test_of_differences_that_are_not_there_no_more_than_one_in_twenty_is_found(of_seeds, monkeypatch):
+    """With the noise of our runs: a little of seeds, more of queries, most of what a seed does to a query."""
+    monkeypatch.setattr(claims, "DRAWS", 400)
+    rng, count, people, found = np.random.default_rng(7), 200, np.repeat(np.arange(50), 3), 0
+    for _ in range(count):
+        noise = 12 * rng.normal(size=(3, 150)) + 8 * rng.normal(size=150) + of_seeds * rng.normal(size=(3, 1))
+        effect = claims.of_values("", noise, people)
+        found += effect.low > 0 or effect.high < 0
+    assert found <= 0.05 * count
+
+
+def test_a_verdict_of_queries_names_the_interval_of_its_seeds(tmp_path):
+    row = gain(write_runs(tmp_path, {"baseline": 0.5, "aitl": 0.6}))
+    assert row["verdict"] == "holds" and row["note"].startswith("by its seeds' means alone (Student): +10 [")
+
+
 def test_queries_without_a_match_and_other_protocols_do_not_count(tmp_path):
     evidence = claims.gather(SPEC, [write_run(tmp_path, "aitl", 0, [0.2, 0.6, 1.0])], [], [])
-    assert evidence.scores({("aitl", *HOME): [0]}, "mAP")[0].tolist() == [[20, 60, 100]]
-    assert evidence.scores({("aitl", *HOME): [0]}, "R1")[0].tolist() == [[0, 100, 100]]
+    people, (scores,) = evidence.scores({("aitl", *HOME): [0]}, "mAP")
+    assert scores.tolist() == [[20, 60, 100]] and people.tolist() == [0, 1, 2]
+    assert evidence.scores({("aitl", *HOME): [0]}, "R1")[1][0].tolist() == [[0, 100, 100]]
 
 
 # ---- files ----

@@ -5,6 +5,7 @@ import html.parser
 import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from made_up import FIGURE, PUBLISHED, TABLE, write_inputs, write_ledger
@@ -152,7 +153,13 @@ def test_a_claim_that_fails_is_shown_as_plainly_as_one_that_holds(tmp_path):
     report.build(manifest, tmp_path / "index.html")
     page = Page((tmp_path / "index.html").read_text())
     words = " ".join(page.text.split())
-    assert "Of 3 claims 1 hold, 1 do not hold, 1 cannot be told." in words
+    assert "Of 3 claims of the paper 1 hold, 1 do not hold, 1 cannot be told." in words and "we ask" not in words
+    ledger = pd.read_csv(tmp_path / "claims.csv")
+    ledger.loc[1, "where"] = "Table 1, asked by us"
+    ledger.to_csv(tmp_path / "claims.csv", index=False)
+    report.build(manifest, tmp_path / "index.html")
+    told = " ".join(Page((tmp_path / "index.html").read_text()).text.split())
+    assert "Of 2 claims of the paper" in told and "Of 1 claims that we ask beside them" in told
     assert "<b>AITL</b> helps Table 1 does not hold −0.5 −0.9 to −0.1 3 304" in words and not page.all("b")
     assert "ASTA helps Table 1 holds +1.8 +1.1 to +2.6 3 304" in words
     assert "wide Table 1 cannot tell — — 3 304 not measured: no run of wide" in words

@@ -10,15 +10,16 @@ below 0, where k effects have intervals of 1 − 5 %/k (Bonferroni), since one i
 we from one seed, or where a run that it needs is not in the configuration. Nobody types a verdict.
 
 Intervals over seeds and queries are percentile intervals of the pigeonhole bootstrap (A. B. Owen, "The pigeonhole
-bootstrap", Annals of Applied Statistics 1(2), 2007): seeds and queries are drawn with replacement, each on their own,
-and everything that is compared sees the same draw. With two or three seeds the part of the seeds is coarse, and comes
-out too small rather than too large. Where there are seeds alone, nothing can be drawn from so few: those intervals are
-Student's.
+bootstrap", Annals of Applied Statistics 1(2), 2007): seeds, and people with all their queries, are drawn with
+replacement, each on their own, and everything that is compared sees the same draw. What a seed does to a single query
+counts up to three times in it, and the seeds' own part too little when they are two or three; of the first there is
+more here, so that intervals are rather too wide. Where there are seeds alone, nothing can be drawn from so few: those
+intervals are Student's. A verdict from queries names that interval of its seeds, too.
 """
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +49,9 @@ class Effect:
     what: str
     value: float
     interval: Callable[[float], tuple[float, float]]  # the share that may lie outside → its ends
-    seeds: int
+    seeds: int  # 0: counted, and not measured
     queries: int = 0
+    by_seeds: Callable[[float], tuple[float, float]] | None = None  # the same by the seeds' means alone
 
     @property
     def low(self) -> float:
@@ -72,7 +74,7 @@ class Evidence:
     own_places: Mapping[str, Mapping[str, str]]  # model → the same, where it has datasets of its own
     results: Mapping[tuple, Mapping[int, Result]]  # (model, train, test) → seed → result
     trainings: Mapping[tuple, Mapping[int, Training]]  # (model, train) → seed → history
-    gmac: Mapping[str, float]  # model → 10⁹ multiply-adds of a clip
+    gmac: Mapping[str, Mapping[str, float]]  # clip, tracklet → model → 10⁹ multiply-adds
     premises: Mapping[tuple, Mapping[int, Mapping[str, Any]]]  # (model, train, test) → seed → what `premise` found
     focuses: Mapping[tuple, Mapping[int, Mapping[str, Any]]]  # … → seed → what `focus` found
 
@@ -88,10 +90,11 @@ class Evidence:
                 raise Missing(f"no run of {who[0]} trained on {who[1]}, tested on {who[2]}")
         return common(*(self.results[who] for who in whos))
 
-    def scores(self, whose: Mapping[tuple, Sequence[int]], metric: str) -> list[np.ndarray]:
-        """(seeds, queries with a match) of each (model, train, test) → seeds: a metric of each query, in percent.
+    def scores(self, whose: Mapping[tuple, Sequence[int]], metric: str) -> tuple[np.ndarray, list[np.ndarray]]:
+        """A metric of each query with a match, in percent: (seeds, queries) of each (model, train, test) → seeds.
 
-        Raises InputError where their queries are not the same.
+        Before them, the person of each query (queries,), numbered from 0. Raises InputError where their queries are not
+        the same.
         """
         runs = {who: [self.results[who][seed] for seed in seeds] for who, seeds in whose.items()}
         first = next(result for results in runs.values() for result in results)
@@ -103,7 +106,7 @@ class Evidence:
                 if not own.index.equals(asked):
                     raise InputError(f"{result.path}: has other queries than {first.path}; score both again")
             found.append(np.array(scores))
-        return found
+        return pd.factorize(asked.get_level_values("pid"))[0], found
 
 
 def common(*runs: Mapping[int, Any]) -> list[int]:
@@ -146,7 +149,8 @@ def gather(
     trainings: dict[tuple, dict[int, Training]] = {}
     for training in read_trainings(histories):
         trainings.setdefault((training.model, training.train), {})[training.seed] = training
-    gmac = {cost["model"]: cost["clip_gmac"] for cost in map(read_cost, costs)}
+    counted = list(map(read_cost, costs))
+    gmac = {part: {cost["model"]: cost[f"{part}_gmac"] for cost in counted} for part in ("clip", "tracklet")}
     within_people: dict[tuple, dict[int, Mapping[str, Any]]] = {}
     for found in map(read_premise, premises):
         who = found["model"], found["train"], found["test"]
@@ -182,7 +186,10 @@ def judged(claim: Claim, evidence: Evidence) -> dict[str, Any]:
     said = verdict(effects)
     below = [effect for effect in effects if effect.high < 0]
     worst = min(below, key=lambda effect: effect.high) if below else min(effects, key=lambda effect: effect.low)
-    beside = [f"one seed alone: {e.what}" for e in effects if e.seeds < 2]
+    beside = [f"one seed alone: {e.what}" for e in effects if e.seeds == 1]
+    if said != OPEN and worst.by_seeds:
+        low, high = worst.by_seeds(ERROR)
+        beside.append(f"by its seeds' means alone (Student): {worst.value:+.4g} [{low:+.4g}, {high:+.4g}]")
     if below and said == OPEN and len(effects) > 1:
         beside.append(f"below 0, but one of {len(effects)} effects, whose intervals must be wider to refute")
     beside += [f"{e.what}: {e.value:+.4g} [{e.low:+.4g}, {e.high:+.4g}]" for e in effects if e is not worst]
@@ -200,7 +207,7 @@ def judged(claim: Claim, evidence: Evidence) -> dict[str, Any]:
 
 def verdict(effects: Sequence[Effect]) -> str:
     """What all effects together say of a claim that wants every one above 0."""
-    if min(effect.seeds for effect in effects) < 2:
+    if any(effect.seeds == 1 for effect in effects):
         return OPEN
     if all(effect.low > 0 for effect in effects):
         return HOLDS
@@ -213,6 +220,12 @@ def verdict(effects: Sequence[Effect]) -> str:
 def draw_weights(count: int, draws: int, rng: np.random.Generator) -> np.ndarray:
     """(draws, count): how often each of `count` is drawn with replacement, as shares that sum to 1."""
     return rng.multinomial(count, np.full(count, 1 / count), size=draws) / count
+
+
+def draw_queries(people: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndarray:
+    """(draws, queries): the shares of the queries when people (queries,), from 0, are drawn with all their queries."""
+    drawn = draw_weights(people.max() + 1, draws, rng)[:, people]
+    return drawn / drawn.sum(1, keepdims=True)
 
 
 def pigeonhole(values: np.ndarray, seeds: np.ndarray, queries: np.ndarray) -> np.ndarray:
@@ -235,11 +248,16 @@ def of_draws(what: str, value: float, drawn: np.ndarray, seeds: int, queries: in
     return Effect(what, float(value), interval, seeds, queries)
 
 
-def of_values(what: str, values: np.ndarray, queries: int = 0) -> Effect:
-    """The mean of values (S, Q), with the pigeonhole bootstrap's interval over seeds and over what else they are of."""
-    rng = np.random.default_rng(0)
-    drawn = pigeonhole(values, *(draw_weights(count, DRAWS, rng) for count in values.shape))
-    return of_draws(what, values.mean(), drawn, len(values), queries)
+def of_values(what: str, values: np.ndarray, people: np.ndarray | None = None) -> Effect:
+    """The mean of values (S, Q), with the pigeonhole bootstrap's interval over seeds and over what else they are of.
+
+    That are queries where it is said of which `people` (Q,), who are drawn.
+    """
+    rng, (seeds, count) = np.random.default_rng(0), values.shape
+    drawn_seeds = draw_weights(seeds, DRAWS, rng)
+    drawn = draw_weights(count, DRAWS, rng) if people is None else draw_queries(people, DRAWS, rng)
+    found = of_draws(what, values.mean(), pigeonhole(values, drawn_seeds, drawn), seeds, 0 if people is None else count)
+    return replace(found, by_seeds=of_seeds(what, values.mean(1)).interval)
 
 
 def of_seeds(what: str, values: np.ndarray) -> Effect:
@@ -295,9 +313,8 @@ def _compared(models: Sequence[tuple[str, str]], claim: Claim, evidence: Evidenc
             for metric in claim.get("metrics", ["mAP"]):
                 where = " → ".join(dict.fromkeys(runs[0][1:]))
                 what = f"{metric} of {better} − {other} ({where}), points"
-                better_scores, other_scores = evidence.scores(dict.fromkeys(runs, seeds), metric)
-                difference = better_scores - other_scores
-                found.append(of_values(what, difference, queries=difference.shape[1]))
+                people, (better_scores, other_scores) = evidence.scores(dict.fromkeys(runs, seeds), metric)
+                found.append(of_values(what, better_scores - other_scores, people))
     return found
 
 
@@ -311,8 +328,9 @@ def smaller_gain(claim: Claim, evidence: Evidence) -> list[Effect]:
     for place in evidence.places:  # other data: drawn on its own
         own, *rivals = runs = [evidence.run(model, place, place) for model in (claim["model"], *claim["over"])]
         seeds.append(evidence.seeds(*runs))
-        scores = dict(zip(runs, evidence.scores(dict.fromkeys(runs, seeds[-1]), "mAP")))
-        weights = [draw_weights(count, DRAWS, rng) for count in scores[own].shape]
+        people, found = evidence.scores(dict.fromkeys(runs, seeds[-1]), "mAP")
+        scores = dict(zip(runs, found))
+        weights = draw_weights(len(seeds[-1]), DRAWS, rng), draw_queries(people, DRAWS, rng)
         means = {run: pigeonhole(scores[run], *weights) for run in runs}
         leads.append(scores[own].mean() - max(scores[run].mean() for run in rivals))
         drawn.append(means[own] - np.max([means[run] for run in rivals], axis=0))
@@ -334,8 +352,8 @@ def _decline(model: str, evidence: Evidence) -> Effect:
     drawn_seeds = {train: draw_weights(len(seeds[train]), DRAWS, rng) for train in places}
     means, drawn, queries = {}, {}, 0
     for test in places:  # its queries are drawn once, for those trained on it and for those that came from elsewhere
-        scores = evidence.scores({(model, train, test): seeds[train] for train in places}, "mAP")
-        drawn_queries = draw_weights(scores[0].shape[1], DRAWS, rng)
+        people, scores = evidence.scores({(model, train, test): seeds[train] for train in places}, "mAP")
+        drawn_queries = draw_queries(people, DRAWS, rng)
         queries += scores[0].shape[1]
         for train, own in zip(places, scores):
             means[train, test] = own.mean()
@@ -364,23 +382,23 @@ def dvdp_lower(claim: Claim, evidence: Evidence) -> list[Effect]:
 
 
 def dvdp_course(claim: Claim, evidence: Evidence) -> list[Effect]:
-    """Without AITL, DVDP drops to a minimum in the first half, rises after it by more than it then still changes.
+    """DVDP drops to a minimum in the first half, and rises after it by more than it then still changes.
 
     Three effects of each seed's curve: the drop (first epoch − minimum of those after it), the rise (mean of the last
-    quarter − minimum), and the rise − the range within the last quarter (it has settled). Where the minimum is, the
-    other seeds say: a curve's own is below its neighbours by chance alone.
+    quarter − minimum), and the rise − what the two halves of the last quarter differ by (it has settled). Where the
+    minimum is, the other seeds say: a curve's own is below its neighbours by chance alone.
     """
     curves = _dvdp(claim["model"], evidence)
     parts = []
     for seed, curve in curves.items():
         others = [other for key, other in curves.items() if key != seed] or [curve]
-        if len(curve) < 4:
-            raise Missing(f"{len(curve)} epochs of {claim['model']} have no course; train four or more")
+        if len(curve) < 8:
+            raise Missing(f"{len(curve)} epochs of {claim['model']} have no course; train eight or more")
         least = curve[1 + np.mean(others, axis=0)[1 : len(curve) // 2].argmin()]
         end = _last_quarter(curve)
-        rise = end.mean() - least
-        parts.append((curve[0] - least, rise, rise - np.ptp(end)))
-    names = ("drop after the first epoch", "rise after it", "rise − range of the last quarter")
+        rise, half = end.mean() - least, len(end) // 2
+        parts.append((curve[0] - least, rise, rise - abs(end[-half:].mean() - end[:-half].mean())))
+    names = ("drop after the first epoch", "rise after it", "rise − change within the last quarter")
     return [of_seeds(f"DVDP of {claim['model']}: {name}", values) for name, values in zip(names, np.array(parts).T)]
 
 
@@ -402,15 +420,29 @@ def _last_quarter(curve: np.ndarray) -> np.ndarray:
 
 def frontier(claim: Claim, evidence: Evidence) -> list[Effect]:
     """Each of `over` that costs no more than `model` a clip has a lower mAP, in points."""
-    if claim["model"] not in evidence.gmac:
-        raise Missing(f"no cost of {claim['model']}")
-    # Of models that are not counted nothing can be said, and so nothing that they might undo.
-    if unknown := [other for other in claim["over"] if other not in evidence.gmac]:
-        raise Missing(f"no cost of {', '.join(unknown)}")
-    rivals = [other for other in claim["over"] if evidence.gmac[other] <= evidence.gmac[claim["model"]]]
+    gmac = _counted(claim, evidence)["clip"]
+    rivals = [other for other in claim["over"] if gmac[other] <= gmac[claim["model"]]]
     if not rivals:
         raise Missing(f"none of {', '.join(claim['over'])} costs as little as {claim['model']}")
     return gain({**claim, "over": rivals}, evidence)
+
+
+def lighter(claim: Claim, evidence: Evidence) -> list[Effect]:
+    """`model` takes fewer multiply-adds (10⁹) than each of `over`, by a clip and by a whole tracklet; counted."""
+    model, effects = claim["model"], []
+    for part, gmac in _counted(claim, evidence).items():
+        for other in claim["over"]:
+            less = gmac[other] - gmac[model]
+            what = f"GMAC of a {part}, {other} − {model}, counted"
+            effects.append(Effect(what, less, lambda _, less=less: (round(less, 6), round(less, 6)), seeds=0))
+    return effects
+
+
+def _counted(claim: Claim, evidence: Evidence) -> Mapping[str, Mapping[str, float]]:
+    """Of models that are not counted nothing can be said, and so nothing that they might undo."""
+    if unknown := [model for model in (claim["model"], *claim["over"]) if model not in evidence.gmac["clip"]]:
+        raise Missing(f"no cost of {', '.join(unknown)}")
+    return evidence.gmac
 
 
 def correlated(claim: Claim, evidence: Evidence) -> list[Effect]:
@@ -468,31 +500,36 @@ def attends(claim: Claim, evidence: Evidence) -> list[Effect]:
 
 
 def recognises(claim: Claim, evidence: Evidence) -> list[Effect]:
-    """Each of `models` recognises more than who always says an attribute's commonest class: accuracy, in points."""
+    """Each of `models` recognises more than who always says an attribute's commonest class: accuracy, in points.
+
+    Of the attributes of a `group`, or of both, but for those of a tracklet's quality. Over seeds alone: of tracklets
+    there is no record.
+    """
     found = []
     for model in claim["models"]:
         who = evidence.run(model, "home", "home")
-        recognition = [evidence.results[who][seed].recognition for seed in evidence.seeds(who)]
-        if not all(recognition):
+        each = [_above_majority(evidence.results[who][seed], claim.get("group")) for seed in evidence.seeds(who)]
+        if not all(each):
             raise Missing(f"{model} recognises no attribute")
-        above = np.array([100 * (scores["accuracy"] - scores["majority"]) for scores in recognition])
-        each = [_above_majority(evidence.results[who][seed]) for seed in evidence.seeds(who)]
-        better = sum(min(own) >= 1 for own in zip(*each))
-        what = f"accuracy of {model} − that of the commonest classes, mean over attributes"
-        found.append(of_seeds(f"{what} ({better} of {len(each[0])} better by 1 in every seed), points", above))
+        names = ", ".join(each[0]) if len(each[0]) < 4 else f"{len(each[0])} attributes"
+        better = sum(min(own[name] for own in each) >= 1 for name in each[0])
+        what = f"accuracy of {model} − that of the commonest classes, mean over {names}"
+        above = np.array([np.mean(list(own.values())) for own in each])
+        found.append(of_seeds(f"{what} ({better} better by 1 in every seed), points", above))
     return found
 
 
-def _above_majority(result: Result) -> list[float]:
-    """Accuracy − share of the commonest class of each attribute but those of quality, in points."""
-    each = {name: own for group in result.attributes.values() for name, own in group.items() if name not in QUALITY}
-    return [100 * (own["accuracy"] - own["majority"]) for own in each.values()]
+def _above_majority(result: Result, group: str | None) -> dict[str, float]:
+    """Accuracy − share of the commonest class of each attribute, in points."""
+    groups = [own for name, own in result.attributes.items() if group in (None, name)]
+    each = {name: own for attributes in groups for name, own in attributes.items() if name not in QUALITY}
+    return {name: 100 * (own["accuracy"] - own["majority"]) for name, own in each.items()}
 
 
 KINDS: Mapping[str, Callable[[Claim, Evidence], list[Effect]]] = {
     test.__name__: test
     for test in (
-        *(gain, order, smaller_gain, decline, frontier),
+        *(gain, order, smaller_gain, decline, frontier, lighter),
         *(dvdp_lower, dvdp_lower_in_test, dvdp_course, correlated, recognises, attends),
     )
 }

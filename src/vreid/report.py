@@ -181,12 +181,17 @@ def figure_section(stem: str) -> dict[str, Any]:
 
 
 def claims_section(path: str) -> dict[str, Any]:
-    """The ledger as it was written, and how many claims have each verdict."""
+    """The ledger as it was written, and how many claims, of the paper and of ours, have each verdict."""
     frame = _read(partial(pd.read_csv, dtype={"note": str, "measure": str}), path)
     if missing := [name for name in claims.COLUMNS if name not in frame]:
         raise InputError(f"{path}: no column {missing[0]!r}; write the ledger again")
     frame[["note", "measure"]] = frame[["note", "measure"]].fillna("")
-    counts = {verdict: int((frame.verdict == verdict).sum()) for verdict in (claims.HOLDS, claims.FAILS, claims.OPEN)}
+    ours = frame["where"].str.contains("asked by us")
+    counts = {
+        whose: {verdict: int((part.verdict == verdict).sum()) for verdict in (claims.HOLDS, claims.FAILS, claims.OPEN)}
+        for whose, part in (("of the paper", frame[~ours]), ("that we ask beside them", frame[ours]))
+        if len(part)
+    }
     return {"rows": frame.to_dict("records"), "counts": counts, "path": path}
 
 

@@ -149,7 +149,9 @@ def _read_training(path: Path) -> Training:
 def read_cost(path: str | Path) -> Mapping[str, Any]:
     """What `vreid.cost` found of a model."""
     return _with_keys(
-        path, ("model", "scale", "parameters", "clip_frames", "clip_gmac"), "count the model's cost again"
+        path,
+        ("model", "scale", "parameters", "clip_frames", "clip_gmac", "tracklet_frames", "tracklet_gmac"),
+        "count the model's cost again",
     )
 
 

@@ -221,14 +221,15 @@ def resolve(config: Mapping[str, Any], model: str, seed: int) -> Spec:
     """The spec of one run of the configuration; of what is said of a setting, the latest of these wins:
 
     the recipe's sections (`trunk`, `clips`, `augment`, `training`), the budget's, what the recipe says of the method
-    under the method's name, and the model's entry. An entry holds `method`, `recipe`, sections, and the method's
-    options beside them; what a recipe says of a method has that form, too. An entry with `trained_as` takes what it
-    does not say from the entry of that name.
+    under the method's name, and the model's entry. An entry holds `method`, `recipe`, `tables`, sections, and the
+    method's options beside them; what a recipe says of a method has that form, too. An entry with `trained_as` takes
+    what it does not say from the entry of that name.
     """
     entry = _entry(config["models"], model)
     method = entry.pop("method", "multitask")
     recipe_name = entry.pop("recipe", config["recipe"])
     trained_as = entry.pop("trained_as", "")
+    entry.pop("tables", None)  # which show it, and do not make it
     if recipe_name not in config["recipes"]:
         raise InputError(f"models.{model}.recipe: {recipe_name!r} is none of {', '.join(config['recipes'])}")
     recipe = config["recipes"][recipe_name]

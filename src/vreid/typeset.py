@@ -150,7 +150,7 @@ def notes(spec: Mapping[str, Any], frame: pd.DataFrame) -> list[str]:
     if "GMAC" in frame:
         said.append(f"{cost_title(frame)}: counted, not timed; a GMAC is 10⁹ multiply-adds of one test clip.")
     if sources := published_sources(frame):
-        said.append(f"Published: as printed in {'; '.join(sources)}; {BLANK} where not printed or not legible.")
+        said.append(f"Published: from {'; '.join(sources)}; {BLANK} where not printed or not legible.")
         if frame.published_unchecked.any():
             said.append(f"{MARK} recollected, and not checked against the source.")
     return [*said, BOLD_RULE]

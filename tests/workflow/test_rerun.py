@@ -84,6 +84,25 @@ def a_new_seed(checkout):
     checkout.edit(OVERLAY, "seeds: [0, 1]", "seeds: [0, 1, 2]")
 
 
+@reruns(
+    {f"{rule} synth-mars new {seed}" for rule in ("freeze", "train") for seed in (0, 1)}
+    | {f"{rule} synth-mars new {seed} synth-mars" for rule in ("embed", "score") for seed in (0, 1)}
+    | {"table table1", "usage", "report"}
+    | COSTS
+)
+def a_new_ablation_which_is_one_entry(checkout):
+    entry = "  new: {losses: [softmax], streams: [reid], tables: {table1: Mine}}\n"
+    checkout.edit(OVERLAY, "models:\n", f"models:\n{entry}")
+
+
+@reruns({"table table1", "report"})
+def the_name_of_a_row_that_its_entry_names(checkout):
+    a_new_ablation_which_is_one_entry(checkout)
+    checkout.snakemake("--cores", "all")
+    assert checkout.plan() == set()
+    checkout.edit(OVERLAY, "{table1: Mine}", "{table1: Ours}")
+
+
 @reruns({"table table1", "usage", "claims", "report"})
 def a_row_less(checkout):
     checkout.edit(OVERLAY, "      - {model: aitl, label: Baseline + AITL}\n", "")

@@ -14,7 +14,7 @@ from vreid.experiment.cluster import asked_of_slurm
 from vreid.experiment.datasets import datasets_of
 from vreid.experiment.gpus import gpu_is_visible
 from vreid.experiment.preflight import all_faults, remarks
-from vreid.experiment.readable import read, without_nulls
+from vreid.experiment.readable import read, with_rows_of_models, without_nulls
 from vreid.experiment.runs import RUN, Run
 from vreid.experiment.trainings import method_of, training_of
 from vreid.provenance import code_digest
@@ -35,6 +35,7 @@ if not GPU:  # else glibc gives the memory of every step back to the system and 
     os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(2**30))
 
 config |= without_nulls(config)
+config |= with_rows_of_models(config)
 READABLE = read(config, Path(workflow.basedir, "workflow/schemas/config.schema.yaml"), sys.argv)
 PROFILE = workflow.resource_settings
 STARTING = workflow.is_main_process

@@ -78,6 +78,24 @@ def without_nulls(config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def with_rows_of_models(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The tables, with a row behind their own for every model whose entry names them (`tables`: table → label).
+
+    Of a configuration that is not checked yet: what is not as it should be is left.
+    """
+    tables, models = (config.get(name) for name in ("tables", "models"))
+    if not isinstance(tables, dict) or not isinstance(models, dict):
+        return {}
+    found = dict(tables)
+    for model, entry in models.items():
+        named = entry.get("tables") if isinstance(entry, dict) else None
+        for name, label in named.items() if isinstance(named, dict) else ():
+            table = found.get(name)
+            if isinstance(table, dict) and isinstance(rows := table.get("rows"), list):
+                found[name] = {**table, "rows": [*rows, {"model": model, "label": label}]}
+    return {"tables": found}
+
+
 def read(config: Mapping[str, Any], schema: Path, asked: Collection[str] = ()) -> Readable:
     """What can be read of a configuration, by the schema at that path."""
     with open(schema) as text:

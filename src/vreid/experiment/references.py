@@ -25,6 +25,7 @@ def references(config: Config, names: Names) -> list[Reference]:
     """Every name that must be an entry's."""
     return [
         *_of_tables(config),
+        *_of_models(config),
         *_of_figures(config, names),
         *_of_completions(config, names),
         *_of_claims(config),
@@ -85,6 +86,12 @@ def _of_tables(config: Config) -> Iterator[Reference]:
         for one in ("reference", "floor"):
             if one in table:
                 yield Reference(f"tables.{key}.{one}", table[one], "models", rows)
+
+
+def _of_models(config: Config) -> Iterator[Reference]:
+    for model, entry in config["models"].items():
+        for table in entry.get("tables", {}):
+            yield Reference(f"models.{model}.tables", table, "tables")
 
 
 def _of_figures(config: Config, names: Names) -> Iterator[Reference]:
