@@ -14,7 +14,7 @@ from vreid.experiment import preflight
 from vreid.experiment.accepted import refused
 from vreid.experiment.cluster import Asked
 from vreid.experiment.gpus import cluster_has_gpus, gpu_is_visible
-from vreid.experiment.readable import Readable, read, without_nulls
+from vreid.experiment.readable import Readable, read, with_rows_of_models, without_nulls
 from vreid.models import trunk
 
 ENTRIES = ("datasets", "recipes", "models", "tables", "figures")
@@ -364,3 +364,25 @@ config = yaml.safe_load(Path("config.yaml").read_text())
 assert not preflight.all_faults(readable.read(config, Path("schema.yaml")), True)
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_tables_that_an_entry_names_have_a_row_for_it(config):
+    config["models"]["other"]["tables"] = {"table1": "Other"}
+    found = with_rows_of_models(config)["tables"]["table1"]["rows"]
+    assert found == [{"model": "baseline", "label": "Baseline"}, {"model": "other", "label": "Other"}]
+    assert len(config["tables"]["table1"]["rows"]) == 1
+    assert preflight.all_faults(readable(config | with_rows_of_models(config)), starting=False) == ""
+
+
+def test_a_table_that_an_entry_names_and_that_is_not_there_is_said(config):
+    config["models"]["other"]["tables"] = {"tabel1": "Other"}
+    assert with_rows_of_models(config)["tables"] == config["tables"]
+    assert "models.other.tables: 'tabel1' is none of table1" in preflight.all_faults(readable(config), starting=False)
+
+
+@pytest.mark.parametrize(
+    "broken", [{"tables": 3}, {"models": 3}, {"models": {"a": 3}}, {"models": {"a": {"tables": 3}}}]
+)
+def test_what_cannot_be_read_is_left_to_the_schema(config, broken):
+    config |= broken
+    assert config | with_rows_of_models(config) == config
