@@ -95,7 +95,7 @@ def a_new_ablation_which_is_one_entry(checkout):
     checkout.edit(OVERLAY, "models:\n", f"models:\n{entry}")
 
 
-@reruns({"table table1", "report"})
+@reruns({"table table1", "usage", "report"})
 def the_name_of_a_row_that_its_entry_names(checkout):
     a_new_ablation_which_is_one_entry(checkout)
     checkout.snakemake("--cores", "all")

@@ -98,6 +98,9 @@ def test_every_row_of_a_table_is_measured(systems, table):
 def test_what_every_run_took_is_that_of_its_own_jobs(systems):
     frame = usage.read(systems.root / "results/tables/cost.csv").set_index("model")
     assert set(frame.index) >= MODELS | {"trunk"}
+    completion = frame.loc[usage.COMPLETION]
+    assert completion.train == "synth-mars" and completion.training_seconds_mean > completion.embedding_seconds_mean > 0
+    frame = frame.drop(usage.COMPLETION)
     assert frame.parameters.min() > 20 and (frame.GMAC.drop("trunk") > 8).all()
     borrowed = sorted(MODELS - set(TRAINED))
     assert frame.training_seconds_mean[borrowed].isna().all() and (frame.training_seconds_mean[TRAINED] > 0).all()
