@@ -109,6 +109,11 @@ def to_partition(name: str) -> list[str]:
 
 
 def a_job_that_fails_once_is_tried_again(site: Site, finished: Checkout) -> None:
+    """Also where scontrol, which Snakemake's plugin asks at every poll, answers once and then no more."""
+    scontrol, asked = site.root / "mischief/scontrol", site.root / "asked"
+    scontrol.write_text(f'#!/bin/sh\n[ -e {asked} ] && exit 1\ntouch {asked}\nexec /usr/bin/scontrol "$@"\n')
+    scontrol.chmod(0o755)
+    site.env["PATH"] = os.pathsep.join([str(scontrol.parent), site.env["PATH"]])
     site.env["FAIL_ONCE"] = str(site.root / "failed")
     site.submit(WEIGHTS)
     assert (site.root / "failed").exists()

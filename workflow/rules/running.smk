@@ -6,9 +6,11 @@ import sys
 import time
 from pathlib import Path
 
+import snakemake_executor_plugin_slurm as slurm_plugin
 from snakemake.exceptions import WorkflowError
 
 from vreid.errors import InputError
+from vreid.experiment.cluster import LEAST_AGE
 from vreid.orphans import refuse_beside_others
 
 LAST_LINES = 12
@@ -31,6 +33,16 @@ def look_for_jobs_when_one_ends(scheduler):
     limiter = getattr(scheduler, "job_rate_limiter", None)
     if limiter is not None and (limiter.max_jobs, limiter.timespan) == (100, 1):
         scheduler.job_rate_limiter = None
+
+
+def stay_with_squeue(settings):
+    """Not with sacct in its place as soon as scontrol does not answer: SLURM's plugin (2.8) looks again at every poll.
+
+    Without an accounting database sacct says nothing, and the plugin forgets all jobs.
+    """
+    if settings.status_command == "squeue":
+        age = slurm_plugin.get_min_job_age() or LEAST_AGE
+        slurm_plugin.get_min_job_age = lambda: age
 
 
 def failures(said):
@@ -65,6 +77,7 @@ onstart:
             refuse_beside_others(Path())
         except InputError as error:
             raise WorkflowError(str(error))
+        stay_with_squeue(workflow.executor_settings)
     look_for_jobs_when_one_ends(workflow.scheduler)
 
 
