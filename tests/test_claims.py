@@ -16,14 +16,18 @@ SPEC = {"home": "synth-mars", "away": "synth-duke"}
 QUERIES = 60
 
 
-def write_run(root, model, seed, precisions, train="synth-mars", test="synth-mars"):
-    """A run whose queries have these average precisions, and whose first match has rank 1 above .5, else 2."""
+def write_run(root, model, seed, precisions, train="synth-mars", test="synth-mars", each=1):
+    """A run whose queries have these average precisions, and whose first match has rank 1 above .5, else 2.
+
+    Every person has `each` queries of the same precision.
+    """
+    precisions = np.repeat(precisions, each)
     path = write_metrics(root, model, seed, float(np.mean(precisions)), train=train, test=test)
     rows = pd.DataFrame(
         {
             "protocol": "queries-removed",
-            "pid": np.arange(len(precisions)),
-            "camid": 1,
+            "pid": np.arange(len(precisions)) // each,
+            "camid": np.arange(len(precisions)) % each,
             "tracklet": 1,
             "average_precision": precisions,
             "first_match_rank": np.where(np.asarray(precisions) > 0.5, 1, 2),
@@ -378,15 +382,20 @@ def test_a_premise_of_another_model_or_dataset_is_none(tmp_path):
 # ---- attention and attributes ----
 
 
-def focuses(folder, relevant: float, seeds=2):
-    """A focus.json a seed; both streams attend to the person for sure, the relevant one off what hides them by this."""
+def focuses(folder, relevant: float, seeds=2, each=1):
+    """A focus.json a seed; both streams attend to the person for sure, the relevant one off what hides them by this.
+
+    Of every person, `each` tracklets say the same.
+    """
     spread = np.random.default_rng(0).normal(0, 2, 40)
     spread -= spread.mean()
     paths = [folder / f"focus{seed}.json" for seed in range(seeds)]
     for seed, path in enumerate(paths):
         streams = {
             name: {
-                side: {f"{pid}C1C1": mean + value + 0.1 * seed for pid, value in enumerate(spread)}
+                side: {
+                    f"{pid}C1C{n}": mean + value + 0.1 * seed for pid, value in enumerate(spread) for n in range(each)
+                }
                 for side, mean in (("on", 9.0), ("off", off))
             }
             for name, off in (("irrelevant", 9.0), ("relevant", relevant))
@@ -402,6 +411,16 @@ def test_every_stream_must_attend_to_the_person_and_not_to_what_hides_them(tmp_p
     assert row["verdict"] == expected and row["effect"] == pytest.approx(relevant + 0.05)
     assert row["measure"].startswith("relevant attention of asta off what hides them, beyond its mean map")
     assert row["note"].count("attention of asta") == 3 and "mean over 40 tracklets" in row["measure"]
+
+
+def test_more_tracklets_of_the_same_people_make_attention_no_surer(tmp_path):
+    rows = []
+    for each in (1, 9):
+        (tmp_path / str(each)).mkdir()
+        given = focuses(tmp_path / str(each), 5.0, each=each)
+        rows.append(judged([], focuses=given, kind="attends", model="asta"))
+    assert "mean over 360 tracklets" in rows[1]["measure"] and rows[1]["num_queries"] == 0
+    assert rows[1]["high"] - rows[1]["low"] == pytest.approx(rows[0]["high"] - rows[0]["low"], rel=0.05)
 
 
 def test_attention_without_known_targets_tells_nothing(tmp_path):
@@ -455,13 +474,16 @@ def write_costs(root, gmac):
 def test_the_lighter_model_takes_less_a_clip_and_a_tracklet(tmp_path):
     costs = write_costs(tmp_path, {"aitl": (20.0, 280.0), "cheap": (16.0, 16.0), "dear": (60.0, 300.0)})
     asked = {"kind": "lighter", "model": "aitl"}
-    row = judged([], costs=costs, over=["dear"], **asked)
+    row = judged([], costs=costs, over=["dear"], part="tracklet", **asked)
     assert (row["verdict"], row["effect"], row["low"], row["high"]) == ("holds", 20, 20, 20)
     assert row["measure"] == "GMAC of a tracklet, dear − aitl, counted" and row["num_seeds"] == 0
-    row = judged([], costs=costs, over=["cheap", "dear"], **asked)
-    assert (row["verdict"], row["effect"]) == ("does not hold", -264)
-    assert "GMAC of a clip, cheap − aitl, counted: -4 [-4, -4]" in row["note"]
-    assert "no cost of gone" in judged([], costs=costs, over=["gone"], **asked)["note"]
+    assert row["data"] == "ResNet-50 at 256×128"
+    row = judged([], costs=costs, over=["cheap", "dear"], part="clip", **asked)
+    assert (row["verdict"], row["effect"]) == ("does not hold", -4)
+    assert (
+        judged([], costs=costs, over=["aitl"], part="clip", **asked)["verdict"] == "does not hold"
+    )  # a tie is no lead
+    assert "no cost of gone" in judged([], costs=costs, over=["gone"], part="clip", **asked)["note"]
 
 
 def test_the_frontier_asks_only_those_that_cost_no_more(tmp_path):
@@ -511,13 +533,36 @@ def test_queries_that_all_say_the_same_of_their_person_count_as_one():
     assert together.high - together.low == pytest.approx(2 * 1.96 * values.std() / 40**0.5, rel=0.1)
 
 
-@pytest.mark.parametrize("of_seeds", [0.0, 0.5])
-def test_of_differences_that_are_not_there_no_more_than_one_in_twenty_is_found(of_seeds, monkeypatch):
-    """With the noise of our runs: a little of seeds, more of queries, most of what a seed does to a query."""
+@pytest.mark.parametrize("claim", ["gain", "smaller_gain", "decline"])
+def test_more_queries_of_the_same_people_make_no_verdict_surer(tmp_path, claim):
+    asked = {
+        "gain": {"kind": "gain", "model": "aitl", "over": ["baseline"]},
+        "smaller_gain": {"kind": "smaller_gain", "model": "aitl", "over": ["baseline"]},
+        "decline": {"kind": "decline", "models": ["aitl"]},
+    }[claim]
+    widths = []
+    for each in (1, 9):
+        runs = []
+        for train in ("synth-mars", "synth-duke"):
+            for test in ("synth-mars", "synth-duke"):
+                for number, model in enumerate(("aitl", "baseline")):
+                    for seed in (0, 1):
+                        rng = np.random.default_rng([seed, number, train == test, test == "synth-mars"])
+                        of = {"train": train, "test": test, "each": each}
+                        runs.append(write_run(tmp_path / str(each), model, seed, rng.uniform(0.2, 0.9, 40), **of))
+        row = judged(runs, **asked)
+        widths.append(row["high"] - row["low"])
+    assert widths[1] == pytest.approx(widths[0], rel=0.1)
+
+
+@pytest.mark.parametrize(("seeds", "of_seeds"), [(3, 0.0), (3, 0.5), (2, 0.0), (2, 0.5)])
+def test_of_differences_that_are_not_there_no_more_than_one_in_twenty_is_found(seeds, of_seeds, monkeypatch):
+    """With a little noise of seeds, more of queries, most of what a seed does to a query."""
     monkeypatch.setattr(claims, "DRAWS", 400)
     rng, count, people, found = np.random.default_rng(7), 200, np.repeat(np.arange(50), 3), 0
     for _ in range(count):
-        noise = 12 * rng.normal(size=(3, 150)) + 8 * rng.normal(size=150) + of_seeds * rng.normal(size=(3, 1))
+        noise = 12 * rng.normal(size=(seeds, 150)) + 8 * rng.normal(size=150)
+        noise += of_seeds * rng.normal(size=(seeds, 1))
         effect = claims.of_values("", noise, people)
         found += effect.low > 0 or effect.high < 0
     assert found <= 0.05 * count
