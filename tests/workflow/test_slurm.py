@@ -1,6 +1,7 @@
 """On a real SLURM of the tests' own: the whole workflow, and what befalls jobs and Snakemake there.
 
-What happens is mostly waiting, so that all of it happens at once; each test waits for one event's end.
+What happens is mostly waiting, so that all of it happens at once; each test waits for one event's end. The whole
+workflow takes longest, and starts first.
 """
 
 import itertools
@@ -10,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -24,6 +26,7 @@ RUN = "results/runs/synth-mars/baseline/seed1"
 WEIGHTS = f"{RUN}/weights.pt"
 LOG = "logs/train/synth-mars/baseline/seed1.log"
 PROFILE = ["--workflow-profile", "workflow/profiles/slurm"]
+HEAD_START = 40  # seconds
 QUICK = [
     "--slurm-init-seconds-before-status-checks",
     "2",
@@ -274,6 +277,7 @@ def happening(slurm, finished, tmp_path_factory) -> Iterator[dict[Callable, Futu
     """Every event, each in a copy of the finished checkout that has lost the weights of one run."""
 
     def happen(event: Callable) -> None:
+        time.sleep(HEAD_START)
         root = tmp_path_factory.mktemp(event.__name__) / "copy"
         shutil.copytree(finished.root, root)
         (root / WEIGHTS).unlink()
