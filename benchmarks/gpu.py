@@ -59,10 +59,10 @@ PEOPLE = 625  # of MARS, which classifiers tell apart
 # ---- what is measured -----------------------------------------------------------------------------------------------
 
 
-def configuration() -> dict[str, Any]:
+def configuration(overlays: tuple[str, ...] = OVERLAYS) -> dict[str, Any]:
     """The configuration of the paper's scale, laid over one another as Snakemake does."""
     config: dict[str, Any] = {}
-    for name in OVERLAYS:
+    for name in overlays:
         lay_over(config, yaml.safe_load((CONFIG / name).read_text()))
     return config
 

@@ -9,10 +9,8 @@ import statistics
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
-import yaml
-from gpu import CONFIG, PEOPLE, configuration, lay_over, specs
+from gpu import PEOPLE, configuration, specs
 from measure import HERE, verb, write_page
 
 from vreid.cost import step_gmac
@@ -32,14 +30,6 @@ def rates() -> dict[str, float]:
     return {spec.model: step_gmac(spec, PEOPLE) / seconds[spec.model] for spec in known}
 
 
-def paper() -> dict[str, Any]:
-    """The configuration as Snakemake lays it over one another."""
-    config: dict[str, Any] = {}
-    for name in ("config.yaml", "paper.yaml"):
-        lay_over(config, yaml.safe_load((CONFIG / name).read_text()))
-    return config
-
-
 def main() -> None:
     speed, measured = rates(), json.loads((HERE / "gpu.json").read_text())
     typical = round(statistics.median(speed.values()))
@@ -49,7 +39,7 @@ def main() -> None:
         realdata.write_mars_info(folder / "mars")
         verb("index", "--layout", "mars", "--root", folder / "mars", "--names-only", "--out", index)
         verb("annotate", "--index", index, "--attributes", realdata.MARS_ATTRIBUTES, "--out", annotated)
-        manifest = plan_manifest(paper() | {"throughput": typical})
+        manifest = plan_manifest(configuration(("config.yaml", "paper.yaml")) | {"throughput": typical})
         manifest["run"] = f"{folder}/{manifest['run']}"
         manifest["datasets"]["mars"]["index"] = str(annotated)
         page = forecast(manifest, folder / "plan")
