@@ -434,6 +434,28 @@ def test_a_bad_frame_is_one_message_even_from_a_loader_process(world, workers):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(("choose", "batches_of"), [(clips.dense_clips, 4), (clips.whole_tracklet, None)])
+def test_the_longest_and_the_shortest_tracklets_of_mars_share_batches_without_waste(choose, batches_of):
+    """Every frame is asked for once; beyond that, only what pads the last clip of a tracklet."""
+    asked, lengths = [], [920, 2, 57, 2, 3]
+
+    def reader(names):
+        asked.extend(names)
+        return torch.zeros(len(names), 3, 1, 1, dtype=torch.uint8)
+
+    templates = [f"{number}/{{1001..{1000 + length}}}.jpg" for number, length in enumerate(lengths)]
+    batches = clips.EmbeddingBatches(templates, reader, Clips(frames=4), choose, most=230)
+    sizes = [tuple(batch.clips.shape[:2]) for batch in clips.load(batches, 0)]
+    assert set(asked) == {name for template in templates for name in expand_frames(template)}
+    if batches_of:
+        padding = sum(-length % batches_of for length in lengths)
+        assert sizes == [(32, 4)] * 7 + [(sum(-(-length // 4) for length in lengths) - 7 * 32, 4)]
+    else:
+        padding = 0
+        assert sizes == [(2, 2), (1, 3), (1, 57), (1, 920)]
+    assert len(asked) == sum(lengths) + padding
+
+
 @pytest.mark.parametrize("most", [1, 200])
 def test_embedding_batches_hold_all_clips_of_all_tracklets_in_order(world, most):
     root, table = world

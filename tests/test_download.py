@@ -296,6 +296,13 @@ def test_a_wrong_file_is_thrown_away_and_the_right_one_kept(server, tmp_path):
     assert not server.requests
 
 
+def test_a_dead_address_says_which_key_names_it(server, tmp_path):
+    words = ["obtain", "--source", server.address("gone"), "--key", "imagenet.from", "--out", tmp_path / "file"]
+    done = subprocess.run([sys.executable, "-m", "vreid", *map(str, words)], stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2 and done.stderr.rstrip().endswith("(imagenet.from names it)")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_file_on_this_machine_is_copied(tmp_path):
     source = tmp_path / "here"
     source.write_bytes(CONTENT)

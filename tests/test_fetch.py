@@ -159,6 +159,14 @@ def test_the_root_may_be_a_link(place, tmp_path):
     assert (tmp_path / "disk" / "bbox_train").is_dir()
 
 
+def test_a_link_that_leads_back_is_looked_into_once(place, tmp_path):
+    root = place(grown(tmp_path / "held", *WHOLE))
+    before = (tmp_path / "record.json").read_bytes()
+    (tmp_path / "held/bbox_train/again").symlink_to(tmp_path / "held/bbox_train")
+    place()
+    assert (root / "bbox_train/again" / TRAIN).exists() and (tmp_path / "record.json").read_bytes() == before
+
+
 def test_a_folder_without_people_is_not_the_part(place, tmp_path):
     """As the query folder of an image dataset is called like that of a video dataset."""
     held = zipped(tmp_path / "images.zip", "bbox_train/0001_c1_f1.jpg", f"more/bbox_train/{TRAIN}", *WHOLE[1:])

@@ -34,7 +34,10 @@ def obtain(a: argparse.Namespace) -> None:
     from vreid.fetch.place import Source
 
     source = Source.from_entry(a.source)
-    run(source.where, a.out, source.sha256)
+    try:
+        run(source.where, a.out, source.sha256)
+    except InputError as fault:
+        raise InputError(f"{fault} ({a.key} names it)" if a.key else str(fault)) from None
 
 
 def index(a: argparse.Namespace) -> None:
@@ -378,6 +381,7 @@ VERBS: dict[Callable[[argparse.Namespace], None], list[Option]] = {
     ],
     obtain: [
         ("--source", {"type": source, "required": True, "help": "address or path; JSON with `from` and `sha256`"}),
+        ("--key", {"help": "the key of the configuration that names it, for messages"}),
         OUT,
     ],
     index: [

@@ -60,7 +60,7 @@ rule imagenet:
     params:
         source=lambda w: told("source-of-imagenet", config["imagenet"]),
     shell:
-        "python -m vreid obtain --source {params.source:q} --out {output:q} 2>&1 | tee {log}"
+        "python -m vreid obtain --source {params.source:q} --key imagenet.from --out {output:q} 2>&1 | tee {log}"
 
 
 rule index:

@@ -128,9 +128,13 @@ def fetch(
 
 def _content(folder: Path) -> dict[str, int | str]:
     """How many files a folder of frames holds, their bytes, and one digest of all their names and sizes."""
-    names, count, volume = hashlib.sha256(), 0, 0
+    names, count, volume, seen = hashlib.sha256(), 0, 0, set()
     for here, folders, files in os.walk(folder, followlinks=True):
         folders.sort()
+        if (own := os.path.realpath(here)) in seen:  # a link leads back
+            folders.clear()
+            continue
+        seen.add(own)
         for name in sorted(files):
             path = os.path.join(here, name)
             size = os.stat(path).st_size
