@@ -132,13 +132,20 @@ def page(folder: Path, taken: dict[str, Used]) -> list[str]:
         f"{size(folder / 'served/bbox_test.zip')}, not compressed, on a server of this machine. The model is "
         "`asta+aitl` on the small trunk of width 8 at 64×32, of one epoch; its scores say nothing.",
         "",
-        "| step | wall s | CPU s | peak MiB, of a process | of all together |",
+        "| step | wall s | CPU s | MiB without mapped files, of all processes | resident MiB of the largest |",
         "|---|---:|---:|---:|---:|",
         *(
-            f"| {name} | {used.wall:.1f} | {used.cpu:.1f} | {used.peak:.0f} | {used.together:.0f} |"
+            f"| {name} | {used.wall:.1f} | {used.cpu:.1f} | {used.own:.0f} | {used.peak:.0f} |"
             for name, used in taken.items()
         ),
+        "",
+        "Memory at its highest. What is resident holds the pages of packs that are mapped, too, which the system takes "
+        "back when it needs them.",
     ]
+    if (folder / "run/train.json").exists():
+        record = json.loads((folder / "run/train.json").read_text())
+        share = record["seconds_waited"] / record["seconds"]
+        lines += ["", f"Of the training's {record['seconds']:.1f} s, steps waited {share:.1%} for their batches."]
     if (folder / "run/features.npz").exists():
         with np.load(folder / "run/features.npz") as stored:
             splits = stored["splits"].astype(str)

@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import math
 import os
 import subprocess
 import sys
@@ -30,8 +31,8 @@ class Used(NamedTuple):
 
     wall: float
     cpu: float
-    peak: float  # of the largest of its processes
-    together: float  # of all of them, what they share counted once; looked at twice a second
+    peak: float  # of the largest of its processes, files that it maps among it
+    own: float  # of all of them without mapped files, what they share counted once; looked at five times a second
     said: str
 
 
@@ -44,10 +45,10 @@ def command(
     os.sched_setaffinity(0, cores or allowed)
     starter = [sys.executable, "-I", "-S", "-c", STARTER, str(write), *map(str, words)]
     with tempfile.TemporaryFile("w+") as output, os.fdopen(read) as told:
-        began, together = time.perf_counter(), 0.0
+        began, own = time.perf_counter(), 0.0
         process = subprocess.Popen(starter, stdout=output, stderr=subprocess.STDOUT, pass_fds=[write], cwd=cwd, env=env)
-        while not ended(process, 0.5):
-            together = max(together, sum(map(resident, descendants(process.pid))))
+        while not ended(process, 0.2):
+            own = max(own, sum(map(own_memory, descendants(process.pid))))
         wall = time.perf_counter() - began
         os.close(write)
         os.sched_setaffinity(0, allowed)
@@ -55,8 +56,7 @@ def command(
         said, found = output.read(), told.read().split()
     if not found or found[0] != "0":
         sys.exit(f"{said}\n{' '.join(map(str, words))} failed")
-    peak = float(found[2]) / 1024
-    return Used(wall, float(found[1]), peak, max(peak, together), said)
+    return Used(wall, float(found[1]), float(found[2]) / 1024, own, said)
 
 
 def ended(process: subprocess.Popen, seconds: float) -> bool:
@@ -74,11 +74,11 @@ def descendants(pid: int) -> list[int]:
     return found + [below for child in found for below in descendants(child)]
 
 
-def resident(pid: int) -> float:
-    """MiB of a process, what it shares by its share (PSS); 0 of one that has ended."""
+def own_memory(pid: int) -> float:
+    """MiB of a process that no file stands behind, what it shares by its share (PSS); 0 of one that has ended."""
     with contextlib.suppress(OSError):
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
+        return sum(int(line.split()[1]) for line in lines if line.startswith(("Pss_Anon:", "Pss_Shmem:"))) / 1024
     return 0.0
 
 
@@ -95,6 +95,14 @@ def write_page(name: str, title: str, call: str, lines: Sequence[str]) -> None:
     said = f"`{call}`, {datetime.date.today()}, commit {code[:12]}{changes}, {cpu_name()}"
     (HERE / name).write_text("\n".join([f"# {title}", "", f"{said}.", "", *lines]) + "\n")
     print((HERE / name).read_text())
+
+
+def aim(of: str, measured: float, *, at_most: float = math.inf, at_least: float = -math.inf) -> str:
+    """A line that holds what was measured against what was asked for."""
+    asked = f"at most {at_most:g}" if at_most < math.inf else f"at least {at_least:g}"
+    return (
+        f"Asked of {of}: {asked}. Measured: {measured:.3g}, {'met' if at_least <= measured <= at_most else 'MISSED'}."
+    )
 
 
 def forget_files() -> bool:

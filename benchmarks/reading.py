@@ -4,6 +4,7 @@ FOLDER is that of full_scale.py, with all frames of MARS's names in files of the
 candidates take turns, and ratios are those within a round. Writes reading.md beside this file.
 """
 
+import json
 import statistics
 import sys
 import time
@@ -14,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from measure import forget_files, write_page
+from measure import HERE, forget_files, write_page
 from PIL import Image
 from torchvision import transforms
 
@@ -146,6 +147,7 @@ def clips_made(table: pd.DataFrame, root: Path, packs: Path) -> list[str]:
             if number:  # the first is not counted
                 taken.setdefault(label, []).append(time.perf_counter() - began)
     made = len(names) // SPEC.clips.frames
+    own = made / statistics.median(taken["ours, from a pack"])
     return [
         "## Augmented clips, warm, one core",
         "",
@@ -155,6 +157,19 @@ def clips_made(table: pd.DataFrame, root: Path, packs: Path) -> list[str]:
         "| way | clips a second | against the first |",
         "|---|---:|---:|",
         *rows(taken, made),
+        "",
+        *cores_needed(own),
+    ]
+
+
+def cores_needed(pace: float) -> list[str]:
+    """What the training step of gpu.md asks of cores that make so many clips a second."""
+    measured = json.loads((HERE / "gpu.json").read_text())
+    step = next(step for step in measured["steps"] if step["model"] == "asta+aitl")
+    asked = step["clips"] / step["seconds"] * step["frames"] / SPEC.clips.frames
+    return [
+        f"On the {measured['device']} of gpu.md a training of {step['model']} takes {asked:,.0f} such clips a second: "
+        f"what {asked / pace:.1f} of these cores make; the profile's `loaders` of the rule `train` are to be no fewer."
     ]
 
 
