@@ -378,13 +378,14 @@ def whole_training(run: Mapping[str, Any]) -> list[str]:
     shown = [name for name in ("epoch", "step", "loss", "dvdp", "spread", "seconds", "mAP", "R1") if name in history]
     took = ", ".join(f"{name} {value:.0f}" for name, value in run["seconds"].items())
     record = run["record"]
+    share = record["seconds_waited"] / record["seconds_in_steps"]
     return [
         f"## A whole training of {CURVE['model']} by the workflow's verbs",
         "From what the trunk learned of the same people by the softmax loss alone; scores say that it learns, and "
         "nothing of MARS.",
         tabulate(history[history["mAP"].notna()][shown].round(3), "keys", "pipe", showindex=False),
         f"Seconds, from the start of Python to its end: {took}; {run['test_frames']} test frames were embedded. Of the "
-        f"training's {record['seconds']:.0f} s, steps waited {record['seconds_waited']:.1f} s for their batches.",
+        f"{record['seconds_in_steps']:.0f} s of all steps, {share:.1%} went by until a batch was there.",
         f"Scores under queries-removed: mAP {scores['mAP']:.3f}, R1 {scores['R1']:.3f}.",
     ]
 

@@ -183,6 +183,8 @@ def test_a_batch_has_k_clips_of_each_of_p_people_side_by_side(counts, people, pe
         assert all(len(set(row)) == 1 for row in shown)
         if people <= len(counts):
             assert len({row[0] for row in shown}) == people
+        most = max(Counter(owner[int(tracklet)] for tracklet in batch).values())
+        assert most <= clips.most_clips(len(counts), spec) and (people > len(counts) or most == per_person)
 
 
 @given(st.integers(1, 30), st.integers(2, 8), st.integers(0, 5))

@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from collections.abc import Iterator
 from functools import partial
@@ -48,6 +49,7 @@ def grown(folder: Path, *names: str) -> Path:
     return folder
 
 
+SIDES = ("bbox_train", "bbox_test")
 TRAIN, TEST = "0001/0001C1T0001F001.jpg", "0002/0002C1T0001F001.jpg"
 INFOS = [f"info/{name}" for name in INFO]
 WHOLE = [f"bbox_train/{TRAIN}", f"bbox_test/{TEST}", *INFOS, "mars_attributes.csv"]
@@ -110,6 +112,93 @@ def test_archives_as_people_have_them(train, place, tmp_path):
     assert record["bbox_train"]["files"] == 1 and record["bbox_train"]["bytes"] == len(
         content_of(f"bbox_train/{TRAIN}")
     )
+
+
+OTHER = "0009/0009C1T0001F001.jpg"
+
+
+def test_the_pieces_of_an_archive_are_unpacked_as_one(place, tmp_path):
+    """As cloud drives give a large folder away; each piece alone would pass for the whole."""
+    stem = "bbox_train-20240229T101010Z"
+    first = zipped(tmp_path / f"{stem}-001.zip", f"bbox_train/{TRAIN}")
+    last = zipped(tmp_path / f"{stem}-002.zip", f"bbox_train/{OTHER}")
+    rest = zipped(tmp_path / "rest.zip", *WHOLE[1:])
+    root = place(first, last, rest)
+    assert_whole(root, [*WHOLE, f"bbox_train/{OTHER}"])
+    noted = json.loads((root / "fetched.json").read_text())["bbox_train"]
+    assert noted["archive_bytes"] == first.stat().st_size + last.stat().st_size
+
+
+def test_pieces_that_hold_the_same_are_refused(place, tmp_path):
+    pieces = [zipped(tmp_path / f"MARS-00{number}.zip", *WHOLE) for number in (1, 2)]
+    with pytest.raises(InputError, match=f"MARS-002.zip: 'bbox_train/{TRAIN}' stands in it twice"):
+        place(*pieces)
+    assert not (tmp_path / "mars/bbox_train").exists()
+
+
+def test_a_second_address_of_the_same_archive_is_no_piece_of_it(place, tmp_path):
+    sources = [zipped(tmp_path / folder / "MARS-001.zip", *WHOLE) for folder in ("here", "there")]
+    assert_whole(place(*sources))
+
+
+def test_archives_may_lie_in_a_folder(place, tmp_path):
+    held = grown(tmp_path / "held", *WHOLE[1:])
+    zipped(held / "more/bbox_train.zip", TRAIN)
+    (held / "more/bbox_train.txt").write_text("not this one")
+    root = place(held)
+    assert_whole(root)
+    assert not (root / "bbox_train").is_symlink() and (root / "bbox_test").is_symlink()
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_archives_may_lie_in_an_archive(kind, place, tmp_path):
+    """In a tar, the last of them makes a zip of it, by its end."""
+    names = ["mars_attributes.csv", *INFOS]
+    inner = [zipped(tmp_path / f"{side}.zip", f"{side}/{name}") for side, name in zip(SIDES, (TRAIN, TEST))]
+    inner.append(zipped(tmp_path / "info.zip", *names))
+    outer = tmp_path / f"MARS.{kind}"
+    if kind == "zip":
+        with zipfile.ZipFile(outer, "w") as archive:
+            for path in inner:
+                archive.write(path, f"MARS/{path.name}")
+    else:
+        with tarfile.open(outer, "w") as archive:
+            for path in inner:
+                archive.add(path, f"MARS/{path.name}")
+        assert zipfile.is_zipfile(outer)
+    root = place(outer)
+    assert_whole(root)
+    assert not (root / ".fetching").exists()
+
+
+def test_archives_are_looked_into_no_deeper_than_two(place, tmp_path):
+    """Else one that holds itself would have no end."""
+    path = zipped(tmp_path / "deepest/bbox_train.zip", f"bbox_train/{TRAIN}")
+    for number in range(2):
+        outer = tmp_path / str(number) / "bbox_train.zip"
+        outer.parent.mkdir()
+        with zipfile.ZipFile(outer, "w") as archive:
+            archive.write(path, "bbox_train.zip")
+        path = outer
+    rest = zipped(tmp_path / "rest.zip", *WHOLE[1:])
+    assert_whole(place(tmp_path / "0/bbox_train.zip", rest))
+    shutil.rmtree(tmp_path / "mars")
+    with pytest.raises(InputError, match=r"these parts are missing:\n.*bbox_train"):
+        place(path, rest)
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar", "tar.gz"])
+def test_archives_as_programs_make_them_of_a_folder(kind, place, tmp_path):
+    """With entries of their own for folders, and names from `./` on."""
+    held = grown(tmp_path / "held", *WHOLE)
+    if kind == "zip":
+        made = shutil.make_archive(tmp_path / "MARS", "zip", held)
+        assert any(name.endswith("/") for name in zipfile.ZipFile(made).namelist())
+    else:
+        made = shutil.make_archive(tmp_path / "MARS", {"tar": "tar", "tar.gz": "gztar"}[kind], held)
+        with tarfile.open(made) as archive:
+            assert archive.getnames()[0] == "." and any(member.isdir() for member in archive)
+    assert_whole(place(made))
 
 
 def test_a_folder_is_linked_and_not_touched(place, tmp_path):

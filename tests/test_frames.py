@@ -4,7 +4,7 @@ import torch
 from PIL import Image
 from torchvision.io import decode_jpeg
 
-from vreid.data import frames
+from vreid.data import frames, jpeg
 from vreid.data.frames import FrameReader
 from vreid.errors import InputError
 
@@ -46,7 +46,7 @@ def test_frames_are_decoded_once_while_there_is_room(root, smooth, monkeypatch):
     Image.fromarray(255 - smooth).save(root / "negative.jpg", quality=98)
     monkeypatch.setattr(frames, "KEPT_BYTES", 3 * HEIGHT * WIDTH)
     reader, decoded = FrameReader(root, HEIGHT, WIDTH), []
-    monkeypatch.setattr(frames, "decode_jpeg", lambda *a, **k: decoded.append(1) or decode_jpeg(*a, **k))
+    monkeypatch.setattr(jpeg, "decode_jpeg", lambda *a, **k: decoded.append(1) or decode_jpeg(*a, **k))
     first, again = reader([GOOD, "negative.jpg", GOOD]), reader([GOOD, "negative.jpg", GOOD])
     assert torch.equal(first, again) and torch.equal(first[0], first[2])
     assert len(decoded) == 3  # the second frame, for which there was no room, twice

@@ -40,14 +40,14 @@ def test_a_new_memory_tells_nobody_apart():
 
 def test_the_first_value_of_a_person_is_remembered_as_it_is():
     oim, values = OIM(4, 3), unit(1, 4)
-    oim.remember(values, torch.tensor([2]))
+    oim.remember(values, torch.tensor([2]), most=1)
     assert_close(oim.memory[2], values[0])
 
 
 def test_two_orthogonal_views_are_remembered_half_way_between():
     oim = OIM(2, 1)
     oim.memory[0] = torch.tensor([1.0, 0.0])
-    oim.remember(torch.tensor([[0.0, 1.0]]), torch.tensor([0]))
+    oim.remember(torch.tensor([[0.0, 1.0]]), torch.tensor([0]), most=1)
     assert_close(oim.memory[0], torch.tensor([0.5, 0.5]).sqrt())
 
 
@@ -60,8 +60,15 @@ def test_values_are_folded_in_one_after_the_other(people, momentum):
     oim = filled(momentum=momentum)
     values, people = unit(len(people), 4, seed=2), torch.tensor(people)
     expected = remembered_one_by_one(oim.memory, values, people, momentum)
-    oim.remember(values, people)
+    oim.remember(values, people, most=len(people))
     assert_close(oim.memory, expected)
+
+
+def test_of_one_person_there_may_be_no_more_values_than_was_said():
+    oim = filled()
+    oim.remember(unit(3, 4), torch.tensor([1, 1, 2]), most=2)
+    with pytest.raises(IndexError):
+        oim.remember(unit(3, 4), torch.tensor([1, 1, 1]), most=2)
 
 
 def test_the_last_view_of_a_person_counts_most():
@@ -69,14 +76,14 @@ def test_the_last_view_of_a_person_counts_most():
     first, last = torch.tensor([1.0, 0.0, 0.0]), torch.tensor([0.0, 0.0, 1.0])
     oim = OIM(3, 1)
     oim.memory[0] = torch.tensor([0.0, 1.0, 0.0])
-    oim.remember(torch.stack([first, last]), torch.tensor([0, 0]))
+    oim.remember(torch.stack([first, last]), torch.tensor([0, 0]), most=2)
     assert oim.memory[0] @ last > oim.memory[0] @ first + 0.1
 
 
 def test_those_who_are_not_in_the_batch_stay_as_they_are_remembered():
     oim = filled()
     before = oim.memory.clone()
-    oim.remember(unit(4, 4), torch.tensor([1, 3, 1, 3]))
+    oim.remember(unit(4, 4), torch.tensor([1, 3, 1, 3]), most=2)
     assert [person for person in range(6) if torch.equal(oim.memory[person], before[person])] == [0, 2, 4, 5]
 
 
@@ -89,7 +96,7 @@ def test_no_gradient_reaches_the_memory_and_the_values_get_theirs():
 
 def test_what_is_remembered_does_not_hold_the_graph_of_the_step():
     oim, values = filled(), unit(5, 4).requires_grad_()
-    oim.remember(values * 2, torch.tensor([0, 1, 2, 3, 4]))
+    oim.remember(values * 2, torch.tensor([0, 1, 2, 3, 4]), most=1)
     assert oim.memory.grad_fn is None
 
 
@@ -104,5 +111,5 @@ def test_the_same_batch_gives_the_same_memory_to_the_bit():
     values, people = unit(64, 4), torch.arange(64) % 5
     one, other = filled(), filled()
     for oim in (one, other):
-        oim.remember(values, people)
+        oim.remember(values, people, most=len(people))
     assert torch.equal(one.memory, other.memory)

@@ -93,6 +93,33 @@ def test_a_frame_that_is_not_there_leaves_no_pack(spoil, dataset):
     assert not list((dataset.parent / "packs").iterdir())
 
 
+def test_all_frames_that_are_wrong_are_counted_and_the_first_named(dataset):
+    whole, tested = all_names(), all_names("query", "gallery", "junk")
+    good = (dataset / whole[0]).read_bytes()
+    for name in whole[1:]:
+        (dataset / name).write_bytes(good[:-2])
+    (dataset / whole[0]).write_bytes(good + bytes(9))  # what is added to the end of a whole one does no harm
+    with pytest.raises(InputError) as error:
+        packed(dataset, "test")
+    said = str(error.value).splitlines()
+    assert said[0].startswith(f"{dataset / tested[0]}: not a JPEG that can be decoded (Image is incomplete")
+    assert len(said) == len(tested) + 1 and said[-1] == "unpack the dataset again, and index it"
+    with pytest.raises(InputError) as error:
+        packed(dataset, "train")
+    assert str(dataset / whole[0]) not in str(error.value) and str(dataset / whole[1]) in str(error.value)
+    assert not list((dataset.parent / "packs").iterdir())
+
+
+def test_no_more_than_five_frames_that_are_wrong_are_named(dataset, monkeypatch):
+    monkeypatch.setattr("vreid.data.pack.SHOWN", 1)
+    tested = all_names("query", "gallery", "junk")
+    for name in tested:
+        (dataset / name).unlink()
+    with pytest.raises(InputError) as error:
+        packed(dataset, "test")
+    assert str(error.value).splitlines()[1] == f"and {len(tested) - 1} more"
+
+
 def test_a_frame_that_is_written_wrongly_is_found_before_the_pack_appears(dataset, monkeypatch):
     checks = SimpleNamespace(crc32=lambda frame: 1 if isinstance(frame, bytes) else 2)  # when written, when read
     monkeypatch.setattr("vreid.data.pack.zlib", checks)

@@ -342,7 +342,7 @@ def test_the_record_says_what_was_trained_how_and_on_what(finished):
     assert record["torch"] == torch.__version__
     assert record["started"] <= record["finished"]
     assert {"code_digest", "commit", "dirty", "host_cpu", "python", "seconds"} <= record.keys()
-    assert 0 < record["seconds_waited"] < record["seconds"]
+    assert 0 < record["seconds_waited"] < record["seconds_in_steps"] < record["seconds"]
 
 
 def test_no_checkpoint_is_left_when_a_training_is_done(world, tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """No step of any model waits for the device: on one whose tensors have no values, all of it runs."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,13 +8,15 @@ import torch
 import yaml
 from snakemake.utils import update_config
 
-from vreid.data.attributes import IRRELEVANT, RELEVANT_MARS
+import tiny
+from vreid import hardware
+from vreid import train as training
+from vreid.data.frames import FrameReader
 from vreid.models import method as methods
 from vreid.spec import Spec, resolve
 
 CONFIG = Path(__file__).resolve().parent.parent / "config"
 OVERLAYS = ("config.yaml", "native.yaml")
-PEOPLE = 12
 
 
 def specs() -> list[Spec]:
@@ -22,24 +25,33 @@ def specs() -> list[Spec]:
         update_config(config, yaml.safe_load((CONFIG / name).read_text()))
     config["budget"]["trunk"] |= {"weights": "none"}
     found = [resolve(config, model, 0) for model in config["models"]]
-    return [spec for spec in found if not spec.trained_as]
+    return [replace(s, training=replace(s.training, precision="float32")) for s in found if not s.trained_as]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    root = tmp_path_factory.mktemp("tiny")
+    return root, tiny.write_dataset(root)
+
+
+@pytest.fixture
+def nowhere(monkeypatch):
+    """A device that does nothing; to look at a value there is an error."""
+    for module in (hardware, training):
+        monkeypatch.setattr(module, "device", lambda: torch.device("meta"))
 
 
 @pytest.mark.parametrize("spec", specs(), ids=lambda spec: spec.model)
-def test_a_step_looks_at_no_value(spec):
+def test_a_step_looks_at_no_value(spec, world, nowhere):
+    root, table = world
     method = methods.load(spec.method)
     options = method.settings(spec)
-    groups = {"irrelevant": IRRELEVANT, "relevant": RELEVANT_MARS}
-    population = methods.Population(PEOPLE, groups)
-    network = method.network(options, spec, population, None).train().to("meta")
-    size = spec.training.people * spec.training.clips
-    clips = torch.empty(size, spec.clips.frames, 3, spec.clips.height, spec.clips.width, device="meta")
-    known = torch.empty(size, dtype=torch.bool, device="meta")
-    attributes = {g: (torch.empty(size, population.outputs(g), device="meta"), known) for g in groups}
-    labels = methods.Labels(torch.empty(size, dtype=torch.int64, device="meta"), attributes, groups)
-    outputs = network(clips)
-    terms = method.losses(outputs, labels, options)
-    torch.stack(list(terms.values())).sum().backward()
-    if method.remember:
-        method.remember(network, outputs, labels)
-    assert all(weight.grad is None or weight.grad.is_meta for weight in network.parameters())
+    reader = FrameReader(root, spec.clips.height, spec.clips.width)
+    data = training.TrainingData(table, "tiny", reader, spec, method)
+    network = method.network(options, spec, data.population, None).to("meta", memory_format=torch.channels_last)
+    # The optimisers of a training are PyTorch's own, and have no form for such tensors.
+    optimiser = torch.optim.SGD([{"params": list(network.parameters()), "share": 1.0}], lr=0.1, foreach=False)
+    trainer = training.Trainer(spec, method, options, data, network.train(), optimiser, lambda network: {})
+    seen = trainer._step(data.batches[0], 1e-3)
+    assert {"loss", "dvdp", "spread"} <= seen.keys() and all(value.is_meta for value in seen.values())
+    assert trainer.step == 1

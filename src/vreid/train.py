@@ -110,7 +110,8 @@ class Trainer:
     history: list[dict[str, Any]] = field(default_factory=list)
     sums: dict[str, Tensor] = field(default_factory=dict)  # of the epoch that is running
     seconds: float = 0.0
-    waited: float = 0.0  # seconds of them for batches that were not read yet
+    stepped: float = 0.0  # those of all steps, without validations
+    waited: float = 0.0  # and those of them for batches that were not read yet
 
     @property
     def steps(self) -> int:
@@ -147,6 +148,7 @@ class Trainer:
         if not self.sums:  # so that a network with dropout resumes exactly too
             torch.manual_seed(1_000_003 * self.spec.seed + epoch)
         self.network.train()
+        began = time.monotonic()
         for _ in range(epoch * self.data.steps_per_epoch - self.step):
             rate = learning_rate(self.step, self.steps, self.spec.training)
             asked = time.monotonic()
@@ -158,6 +160,7 @@ class Trainer:
             saving.unless_within(MIDWAY_SECONDS)
             progress.step(note=f"epoch {epoch}")
         means = {name: float(value) / self.data.steps_per_epoch for name, value in self.sums.items()}
+        self.stepped += time.monotonic() - began
         if not np.isfinite(means["loss"]):
             raise InputError(
                 f"models.{self.spec.model}: the loss is {means['loss']} in epoch {epoch}; lower `training.lr`"
@@ -228,6 +231,7 @@ class Trainer:
             "sums": self.sums,
             "random": random_state(),
             "seconds": self.seconds,
+            "stepped": self.stepped,
             "waited": self.waited,
         }
         checkpoints.save(folder, self.step, state)
@@ -239,7 +243,7 @@ class Trainer:
         self.network.load_state_dict(found["network"])
         self.optimiser.load_state_dict(found["optimiser"])
         self.step, self.history = found["step"], found["history"]
-        self.seconds, self.waited = found["seconds"], found["waited"]
+        self.seconds, self.stepped, self.waited = found["seconds"], found["stepped"], found["waited"]
         self.sums = {name: value.to(device()) for name, value in found["sums"].items()}
         set_random_state(found["random"])
         print(f"resumed after epoch {len(self.history)}, step {self.step}", file=sys.stderr)
@@ -366,6 +370,7 @@ def _write(
         "torch": torch.__version__,
         "python": platform.python_version(),
         "seconds": round(trainer.seconds, 2),
+        "seconds_in_steps": round(trainer.stepped, 2),
         "seconds_waited": round(trainer.waited, 2),
         "steps": trainer.step,
         "validation_clips": spec.clips.validation_clips,

@@ -134,6 +134,13 @@ def steps_per_epoch(people: float, tracklets: float, spec: Training) -> float:
     return -(-people // spec.people)
 
 
+def most_clips(people: int, spec: Training) -> int:
+    """So many clips of one of so many `people` can stand in a batch."""
+    if spec.batch == "tracklets":
+        return spec.people * spec.clips
+    return spec.clips * -(-spec.people // people)
+
+
 def batch_tracklets(tracklets: TrainSet, spec: Training, seed: int, step: int) -> np.ndarray:
     """The P·K tracklets of a step, (P·K,), as `spec.batch` says.
 

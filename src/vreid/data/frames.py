@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
-from torchvision.io import ImageReadMode, decode_jpeg
 
+from vreid.data.jpeg import decoded
 from vreid.data.pack import Packs
 from vreid.errors import InputError
 
@@ -47,9 +47,8 @@ class FrameReader:
         where = f"{self.encoded.where}/{name}"
         try:
             frame = decoded(self.encoded(name))
-        except RuntimeError as error:
-            reason = str(error).splitlines()[0].rpartition(", ")[2]  # after the place in torchvision's source
-            raise InputError(f"{where}: not a JPEG that can be decoded ({reason}); {self.encoded.mend}") from None
+        except ValueError as error:
+            raise InputError(f"{where}: {error}; {self.encoded.mend}") from None
         size = tuple(frame.shape[1:])
         if self.stored_size and size != self.stored_size:
             raise InputError(
@@ -57,11 +56,6 @@ class FrameReader:
                 f"{self.stored_size[0]}×{self.stored_size[1]}; {self.encoded.mend}, or correct its `frame_size`"
             )
         return frame if size == self.size else resized(frame, self.size)
-
-
-def decoded(encoded: np.ndarray) -> Tensor:
-    """The bytes of a JPEG, uint8 (size,) → its pixels, uint8 (3, h, w); RuntimeError if it is none."""
-    return decode_jpeg(torch.from_numpy(encoded), mode=ImageReadMode.RGB)
 
 
 class Loose:

@@ -9,11 +9,12 @@ import hashlib
 import os
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from vreid.data.jpeg import fault
 from vreid.data.tracklets import expand_frames, read_tracklets
 from vreid.errors import InputError
 from vreid.files import written_whole
@@ -23,6 +24,7 @@ MAGIC = b"vreidpk1"
 HEADER = struct.Struct("<8sQQ")
 INDEX = {"key": "<u8", "start": "<u8", "size": "<u4", "check": "<u4"}  # check is the frame's CRC-32
 SPLITS = {"train": ["train"], "test": ["query", "gallery", "junk"]}
+SHOWN = 5  # of the frames that are wrong
 MEND = "pack the dataset again"
 
 
@@ -90,7 +92,8 @@ def key_of(name: str) -> np.uint64:
 def pack(index_path: Path, root: Path, split: str, out: Path) -> None:
     """Write the frames of a split (train, or test: queries, gallery and junk) of a tracklet table, found below `root`.
 
-    Then all are read from it, and the checksum of each is compared. Raises InputError for a frame that is not there.
+    Then all are read from it, and the checksum of each is compared. Raises InputError where frames are not there, or
+    are no whole JPEGs, after all have been looked at: it says how many, and names the first of them.
     """
     table = read_tracklets(index_path)
     templates = table.loc[table["split"].isin(SPLITS[split]), "frames"]
@@ -103,15 +106,25 @@ def pack(index_path: Path, root: Path, split: str, out: Path) -> None:
 
 
 def _write(names: Sequence[str], root: Path, path: Path, label: str) -> None:
-    bar, position = Progress(label, len(names)), HEADER.size
+    bar, position, faults = Progress(label, len(names)), HEADER.size, []
     rows = np.empty(len(names), [(name, kind) for name, kind in INDEX.items()])
     with open(path, "wb") as file:
         file.write(bytes(HEADER.size))
-        for number, (name, frame) in enumerate(_frames(names, root)):
+        for number, name in enumerate(names):
+            try:
+                frame = (root / name).read_bytes()
+            except OSError as error:
+                faults.append(f"{root / name}: {error.strerror}")
+                continue
+            if wrong := fault(frame):
+                faults.append(f"{root / name}: {wrong}")
             file.write(frame)
             rows[number] = key_of(name), position, len(frame), zlib.crc32(frame)
             position += len(frame)
             bar.step()
+        if faults:
+            more = [f"and {len(faults) - SHOWN:,} more"] if len(faults) > SHOWN else []
+            raise InputError("\n".join([*faults[:SHOWN], *more, "unpack the dataset again, and index it"]))
         rows.sort(order="key")
         if len(again := np.flatnonzero(rows["key"][1:] == rows["key"][:-1])):
             raise InputError(f"{root}: {len(again)} frames stand twice in the tracklet table; index the dataset again")
@@ -124,17 +137,6 @@ def _write(names: Sequence[str], root: Path, path: Path, label: str) -> None:
         file.flush()
         os.fsync(file.fileno())
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)  # so that it is the disk that is read from
-
-
-def _frames(names: Sequence[str], root: Path) -> Iterator[tuple[str, bytes]]:
-    for name in names:
-        try:
-            frame = (root / name).read_bytes()
-        except OSError as error:
-            raise InputError(f"{root / name}: {error.strerror}; index the dataset again") from None
-        if not frame:
-            raise InputError(f"{root / name}: the frame is empty (0 bytes); unpack the dataset again")
-        yield name, frame
 
 
 def _verify(path: Path, names: Sequence[str], label: str) -> None:

@@ -20,6 +20,7 @@ from vreid.progress import Progress
 BLOCK = 2**20  # bytes
 MOST_EXPANSION = 100  # times the archive's size; frames are JPEG, which hardly shrinks, and lists of names shrink less
 MOST_MEMBERS = 5_000_000  # MARS has 1.2 million frames
+LINK = "a link or a device; if you trust this archive, unpack it by hand, and give the folder"
 SLACK = 10 * 2**20  # bytes that are unpacked in any case
 TORN = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, NotImplementedError)
 
@@ -34,7 +35,15 @@ class Member(NamedTuple):
 
 
 def is_archive(path: Path) -> bool:
-    return zipfile.is_zipfile(path) or tarfile.is_tarfile(path)
+    return is_tar(path) or zipfile.is_zipfile(path)
+
+
+def is_tar(path: Path) -> bool:
+    """Asked first: a tar whose last member is a zip passes for a zip."""
+    try:
+        return tarfile.is_tarfile(path)
+    except TORN:
+        return False
 
 
 def unpack(path: Path, folder: Path, wanted: Callable[[str], bool] = lambda name: True) -> None:
@@ -51,7 +60,7 @@ def unpack(path: Path, folder: Path, wanted: Callable[[str], bool] = lambda name
     scale, written, made = 10**6, 0, set()
     bar = Progress(f"unpack {path.name}, MB", max(1, size // scale))
     try:
-        members = _zip_members(path, wanted) if zipfile.is_zipfile(path) else _tar_members(path)
+        members = _tar_members(path) if is_tar(path) else _zip_members(path, wanted)
         for count, member in enumerate(members, start=1):
             if count > MOST_MEMBERS:
                 raise InputError(f"{path}: it holds more than {MOST_MEMBERS:,} files; is it what it should be?")
@@ -79,7 +88,7 @@ def unpack(path: Path, folder: Path, wanted: Callable[[str], bool] = lambda name
             bar.step(member.read // scale - bar.done)
     except (*TORN, OSError) as error:
         if isinstance(error, OSError) and error.errno:  # of the disk, and not of who decompresses
-            raise
+            raise InputError(f"{path}: it cannot be unpacked into {folder} ({error.strerror}); make room") from None
         raise WrongFile(f"{path}: torn, or no archive of a kind that is known ({error}); get it again") from None
 
 
@@ -98,7 +107,7 @@ def _zip_members(path: Path, wanted: Callable[[str], bool]) -> Iterator[Member]:
             _checked(member.filename, path)
             kind = stat.S_IFMT(member.external_attr >> 16)
             if kind not in (0, stat.S_IFREG):
-                raise InputError(f"{path}: {member.filename!r} is a link or a device; do not trust this archive")
+                raise InputError(f"{path}: {member.filename!r} is {LINK}")
             if member.flag_bits & 1:
                 raise InputError(f"{path}: {member.filename!r} is encrypted; unpack it by hand, and give the folder")
         read = 0
@@ -116,7 +125,7 @@ def _tar_members(path: Path) -> Iterator[Member]:
                 if member.isdir():
                     _checked(member.name, path)
                 elif not member.isreg():
-                    raise InputError(f"{path}: {member.name!r} is a link or a device; do not trust this archive")
+                    raise InputError(f"{path}: {member.name!r} is {LINK}")
                 else:
                     yield Member(member.name, member.size, archive.extractfile(member), file.tell())
                 archive.members = []  # it would keep a million of them

@@ -1,12 +1,13 @@
 """What a dataset's folder must hold, and how it comes there: from addresses, archives, folders and single files."""
 
 import hashlib
+import itertools
 import json
 import os
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,6 +34,10 @@ LISTS = ["train_name.txt", "test_name.txt", "tracks_train_info.mat", "tracks_tes
 FILES = {"mars": [f"info/{name}" for name in LISTS], "duke": []}
 PERSON = re.compile(r"[0-9]{4}|00-1")  # what folders within these folders are called
 STRAY = "__MACOSX"  # what a file manager leaves in archives
+SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+PIECE = re.compile(r"(-[0-9]{8}T[0-9]{6}Z(-[0-9]+)?)?-[0-9]{3}(?=\.)")  # what a cloud drive adds to an archive's name
+EVERYWHERE = 1000  # folders
+LEVELS = 2  # archives within one another
 DEPTH = 4  # folders within a folder in which a part is looked for; in archives it may lie at any depth
 
 
@@ -58,6 +63,10 @@ class Source(NamedTuple):
     @classmethod
     def from_entry(cls, entry: str | Mapping[str, str]) -> "Source":
         return cls(entry) if isinstance(entry, str) else cls(entry["from"], entry.get("sha256", ""))
+
+    @property
+    def name(self) -> str:
+        return name_of(self.where) if is_address(self.where) else Path(self.where).name
 
 
 def parts_of(layout: str, root: Path, attributes: Path) -> list[Part]:
@@ -93,7 +102,9 @@ def fetch(
     """Put every part of a dataset in place; write to `out` (JSON) the digests of its files, and what its folders hold.
 
     Each of the `sources` may hold any of the parts: archives, at any depth, are unpacked; folders, with some folders
-    around them, are linked; single files are copied. What is in place already is left as it is. `origin` says where
+    around them, are linked; single files are copied. Archives of single parts may lie in folders and in archives, and
+    one that a cloud drive has cut into several (`<name>-001.zip`, …), sources side by side, is unpacked as one. What is
+    in place already is left as it is. `origin` says where
     parts used to come from (`parts`, by name, with `from` and the `sha256` of those of which it is known) and on what
     `terms`. What came from where is noted in `<root>/fetched.json`. `out` does not depend on it: the same data gives
     the same bytes.
@@ -105,10 +116,10 @@ def fetch(
     faults: list[InputError] = []
     if _missing(parts):
         with only_writer(root / ".fetching"):
-            for source in map(Source.from_entry, sources):
+            for pieces in _cut(map(Source.from_entry, sources)):
                 if wanted := _missing(parts):
                     try:
-                        _note(root, source, _take(source, wanted, known_of(origin), root / ".fetching", patience))
+                        _note(root, pieces[0], _take(pieces, wanted, known_of(origin), root / ".fetching", patience))
                     except InputError as fault:
                         faults.append(fault)
     if missing := _missing(parts):
@@ -155,49 +166,84 @@ def _note(root: Path, source: Source, came: Mapping[str, Mapping]) -> None:
         aside.write_text(json.dumps(noted, indent=2) + "\n")
 
 
+def _cut(sources: Iterable[Source]) -> Iterator[list[Source]]:
+    """Sources one by one, but the pieces of one archive together."""
+    for _, pieces in itertools.groupby(sources, lambda source: PIECE.sub("", source.name)):
+        pieces = list(pieces)
+        names = {source.name for source in pieces if PIECE.search(source.name)}
+        yield from [pieces] if len(names) == len(pieces) else ([source] for source in pieces)
+
+
 def _take(
-    source: Source, wanted: Sequence[Part], known: Mapping[str, Source], workshop: Path, patience: Patience
+    pieces: Sequence[Source], wanted: Sequence[Part], known: Mapping[str, Source], workshop: Path, patience: Patience
 ) -> dict[str, dict]:
     """Put those of the `wanted` parts in place that a source holds; what is known of each, by name."""
-    path = Path(source.where).expanduser()
-    if is_address(source.where):
-        # Two addresses may end in the same name.
-        path = workshop / hashlib.sha256(source.where.encode()).hexdigest()[:12] / name_of(source.where)
+    downloaded, paths = [], []
     try:
-        if is_address(source.where):
-            download(source.where, path, source.sha256, patience)
-        elif not path.exists():
-            raise InputError(f"{path}: no such archive, folder or file; correct `fetch` of this dataset")
-        elif path.is_file():
-            check_digest(path, source.sha256, path)
-        return _held(path, wanted, known, workshop)
+        for source in pieces:
+            path = Path(source.where).expanduser()
+            if is_address(source.where):
+                # Two addresses may end in the same name.
+                path = workshop / hashlib.sha256(source.where.encode()).hexdigest()[:12] / name_of(source.where)
+                downloaded.append(path)
+                download(source.where, path, source.sha256, patience)
+            elif not path.exists():
+                raise InputError(f"{path}: no such archive, folder or file; correct `fetch` of this dataset")
+            elif path.is_file():
+                check_digest(path, source.sha256, path)
+            paths.append(path)
+        return _held(paths, wanted, known, workshop / "unpacked")
     except WrongFile:
-        if is_address(source.where):
+        for path in downloaded:
             path.unlink(missing_ok=True)  # the next call shall not find it, and fetch another
         raise
 
 
-def _held(path: Path, wanted: Sequence[Part], known: Mapping[str, Source], workshop: Path) -> dict[str, dict]:
-    """The same of what lies at a path."""
+def _held(
+    paths: Sequence[Path], wanted: Sequence[Part], known: Mapping[str, Source], room: Path, levels: int = LEVELS
+) -> dict[str, dict]:
+    """The same of what lies at a path, or of the pieces of an archive; `room` is for what is unpacked."""
+    path = paths[0]
     if path.is_dir():
-        return {part.name: _settle(part, found, known, os.symlink) for part, found in _found(wanted, path, path)}
+        came = {part.name: _settle(part, found, known, os.symlink) for part, found in _found(wanted, path, path)}
+        return came | _held_within(path, wanted, known, room, levels, DEPTH)
     names = {Path(part.name).name for part in wanted}
     single = [part for part in wanted if not part.is_folder and Path(part.name).name == path.name]
     if single:
         return {part.name: _settle(part, path, known, os.symlink) for part in single}
-    if not is_archive(path):
-        looked = ", ".join(part.name for part in wanted)
-        raise WrongFile(f"{path}: neither a whole zip or tar archive nor one of the parts {looked}; get it again")
-    unpacked = workshop / "unpacked"
-    shutil.rmtree(unpacked, ignore_errors=True)
+    for piece in paths:
+        if not is_archive(piece):
+            looked = ", ".join(part.name for part in wanted)
+            raise WrongFile(f"{piece}: neither a whole zip or tar archive nor one of the parts {looked}; get it again")
+    shutil.rmtree(room, ignore_errors=True)
     try:
-        unpack(path, unpacked, partial(_belongs, names=names, bare=_stem(path) in names))
+        for piece in paths:
+            bare = _stem(piece) in names
+            unpack(piece, room, partial(_belongs, names=names | _archives(wanted), bare=bare))
         came = {}
-        for part, found in _found(wanted, unpacked, path, depth=1000):  # it holds nothing else
-            came[part.name] = {"archive_bytes": path.stat().st_size} | _settle(part, found, known, os.replace)
-        return came
+        for part, found in _found(wanted, room, path, EVERYWHERE):  # it holds nothing else
+            size = sum(piece.stat().st_size for piece in paths)
+            came[part.name] = {"archive_bytes": size} | _settle(part, found, known, os.replace)
+        within = room.with_name(f"{room.name}-within")
+        return came | _held_within(room, wanted, known, within, levels - 1, EVERYWHERE)
     finally:
-        shutil.rmtree(unpacked, ignore_errors=True)
+        shutil.rmtree(room, ignore_errors=True)
+
+
+def _held_within(
+    folder: Path, wanted: Sequence[Part], known: Mapping[str, Source], room: Path, levels: int, depth: int
+) -> dict[str, dict]:
+    """The same of the archives below a folder that are called like a part."""
+    came: dict[str, dict] = {}
+    for path in _entries(folder, _archives(_missing(wanted)), depth) if levels and folder.exists() else ():
+        if (missing := _missing(wanted)) and path.is_file():
+            came |= _held([path], missing, known, room, levels)
+    return came
+
+
+def _archives(wanted: Sequence[Part]) -> set[str]:
+    """What an archive of one part, or of a folder of parts, may be called."""
+    return {name + suffix for part in wanted for name in Path(part.name).parts for suffix in SUFFIXES}
 
 
 def _settle(
@@ -244,8 +290,8 @@ def _belongs(member: str, names: Set[str], bare: bool) -> bool:
 
 
 def _stem(path: Path) -> str:
-    """What an archive or a folder is called, without its suffixes."""
-    return path.absolute().name if path.is_dir() else path.name.partition(".")[0]
+    """What an archive or a folder is called, without its suffixes, and the number of a piece."""
+    return path.absolute().name if path.is_dir() else PIECE.sub("", path.name).partition(".")[0]
 
 
 def _holds_people(folder: Path) -> bool:

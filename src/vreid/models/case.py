@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vreid.data.clips import most_clips
 from vreid.distances import SNIPPET_ATTENTION
 from vreid.errors import InputError
 from vreid.models.method import Labels, Method, Outputs, Population
@@ -95,9 +96,10 @@ class Case(nn.Module):
     (B/2, B/2), in training, the logits of the snippets at even places (probes) with those at odd ones (gallery).
     """
 
-    def __init__(self, options: Options, trunk: nn.Sequential, population: Population):
+    def __init__(self, options: Options, trunk: nn.Sequential, population: Population, most: int):
         super().__init__()
         self.attention = options.attention
+        self.most = most  # snippets of one person in a batch
         self.trunk = trunk
         width = head_width(options.width, trunk.channels)
         self.value = Projection(trunk.channels, width)
@@ -150,7 +152,9 @@ def build(options: Options, spec: Spec, population: Population, trunk_weights: s
             raise InputError(f"{where}.batch: tracklets of any people make no pairs; say cameras, or people")
         if training.clips % 2:
             raise InputError(f"{where}.clips: of {training.clips} clips a person, one has no other to be paired with")
-    return Case(options, build_trunk(spec.trunk, trunk_weights), population)
+    return Case(
+        options, build_trunk(spec.trunk, trunk_weights), population, most_clips(population.people, spec.training)
+    )
 
 
 def pair_loss(logits: Tensor, same: Tensor, negatives: float = 3.0) -> Tensor:
@@ -179,7 +183,9 @@ def terms(outputs: Outputs, labels: Labels, options: Options) -> dict[str, Tenso
 def remember(network: Case, outputs: Outputs, labels: Labels) -> None:
     """Frame by frame, in the order of the batch."""
     values = outputs.extra["values"]
-    network.oim.remember(values.flatten(0, 1).detach(), labels.pids.repeat_interleave(values.shape[1]))
+    frames = values.shape[1]
+    people = labels.pids.repeat_interleave(frames)
+    network.oim.remember(values.flatten(0, 1).detach(), people, network.most * frames)
 
 
 def parameters(network: Case, options: Options) -> dict[str, np.ndarray]:

@@ -23,12 +23,20 @@ class OIM(nn.Module):
         return self.scale * values @ self.memory.T
 
     @torch.no_grad()
-    def remember(self, values: Tensor, people: Tensor) -> None:
+    def remember(self, values: Tensor, people: Tensor, most: int) -> None:
         """Each person's entry becomes normalise(momentum · entry + (1 − momentum) · value), value by value.
 
-        `values` (N, D) are folded in one after the other, in the order of the batch, as in the original. The entries of
-        people who are not among `people` (N,) stay.
+        `values` (N, D) of one person are folded in one after the other, in the order of the batch, as in the original;
+        those of different people at once, in `most` turns: nobody may have more among `people` (N,) (on processors an
+        IndexError). It is given, since to look it up would wait for the GPU. The entries of all others stay.
         """
-        for value, person in zip(values.split(1), people.split(1)):  # by tensors: a number would wait for the GPU
-            mixed = self.momentum * self.memory[person] + (1 - self.momentum) * value
-            self.memory[person] = F.normalize(mixed, dim=1)
+        turns = (people[:, None] == people).tril(-1).sum(1)  # how many values of the same person come before
+        nothing = len(values)
+        places = torch.full((len(self.memory), most), nothing, device=values.device)
+        places[people, turns] = torch.arange(nothing, device=values.device)
+        values = torch.cat([values, torch.zeros_like(values[:1])])
+        memory = self.memory
+        for chosen in places.unbind(1):
+            mixed = F.normalize(self.momentum * memory + (1 - self.momentum) * values[chosen], dim=1)
+            memory = torch.where((chosen < nothing)[:, None], mixed, memory)
+        self.memory.copy_(memory)
