@@ -22,6 +22,7 @@ PAGES = {
     "hours": [],
     "workflow": ["clone"],
     "systems": ["clone/vreid"],
+    "aims": [],
 }
 
 

@@ -10,6 +10,7 @@ writes the page anew from gpu.json.
 import datetime
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -26,15 +27,15 @@ import yaml
 from measure import aim
 from tabulate import tabulate
 
-from vreid import provenance
+from vreid import embed, provenance
 from vreid.cost import cost
 from vreid.data import clips
 from vreid.data.frames import FrameReader
 from vreid.data.tracklets import read_tracklets
 from vreid.errors import InputError
-from vreid.hardware import autocast, device, device_name
+from vreid.hardware import autocast, device, device_name, to_network
 from vreid.models import method as methods
-from vreid.models.trunk import build_trunk
+from vreid.models.trunk import build_trunk, frame_maps
 from vreid.spec import Spec, Trunk, resolve
 from vreid.train import Trainer, TrainingData, optimiser_of
 
@@ -51,7 +52,7 @@ WORLD = {
     "height": 256,
     "width": 128,
 }  # and the rest as config.yaml has it
-WARM_UP, STEPS = 6, 12
+WARM_UP, STEPS, TURNS = 6, 12, 30
 CURVE = {"model": "asta+aitl", "epochs": 30, "validate_every": 5}
 NOT_TRAINED = ("untrained", "trunk")
 ALIKE = ("chen-self", "chen-mean", "zhao-uniform", "fu-t6", "hou-uncompleted")  # cost what a neighbour does
@@ -211,6 +212,80 @@ def loading(spec: Spec, index: Path, root: Path, workers: int, steps: int = 120)
     }
 
 
+def elapsed(work: Callable[[], object]) -> float:
+    """Seconds of one call, to the end of what it asks of the device."""
+    began = time.perf_counter()
+    work()
+    if device().type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - began
+
+
+def by_turns(config: Mapping[str, Any], index: Path, root: Path) -> dict[str, list[float]]:
+    """Seconds of the bare trunk's pass and of whole steps with the same batch, which take turns, compiled and not."""
+    found = {spec.model: spec for spec in specs(config)}
+    trainers = {model: trainer_of(found[model], index, root) for model in ("baseline", CURVE["model"])}
+    trainers |= {f"{CURVE['model']}, compiled": trainer_of(found[CURVE["model"]], index, root)}
+    trainers[f"{CURVE['model']}, compiled"].network.compile()
+    batch = on_device(trainers["baseline"].data.batches[0])
+    trunk = build_trunk(Trunk(weights="none")).train().to(device(), memory_format=torch.channels_last)
+
+    def bare(trunk: torch.nn.Module) -> None:
+        trunk.zero_grad(set_to_none=True)
+        with autocast("auto"):
+            maps = frame_maps(trunk, to_network(batch.clips))
+        maps.float().mean().backward()
+
+    ways = {"the bare trunk": lambda: bare(trunk)}
+    ways |= {name: lambda own=own: own._step(batch, 1e-5) for name, own in trainers.items()}
+    rounds = [{name: elapsed(way) for name, way in ways.items()} for _ in range(TURNS + WARM_UP)][WARM_UP:]
+    return {name: [each[name] for each in rounds] for name in ways}
+
+
+def embedding(spec: Spec, index: Path, root: Path, tested: int, workers: int, rounds: int) -> dict[str, Any]:
+    """Embedding some test tracklets, with all their frames read, and the network's forward pass over their batches."""
+    own = trainer_of(spec, index, root)
+    rows = embed.test_tracklets(read_tracklets(index), index).head(tested)
+    network, method = own.network.eval(), own.method
+    choose = clips.chosen(clips.TEST_CLIPS, spec.clips.test, method.test_clips, "clips.test")
+
+    def reader() -> FrameReader:  # a new one, which keeps no frames yet
+        return FrameReader(root, spec.clips.height, spec.clips.width)
+
+    held = list(clips.EmbeddingBatches(rows["frames"], reader(), spec.clips, choose, spec.clips.test_clips))
+
+    def bare() -> None:
+        with torch.inference_mode(), autocast(spec.training.precision):
+            for batch in held:
+                network(to_network(batch.clips))
+
+    def ours() -> None:
+        embed.features(network, method, rows, reader(), spec, spec.clips.test_clips, workers)
+
+    taken = [(elapsed(bare), elapsed(ours)) for _ in range(rounds + 1)][1:]
+    return {
+        "tracklets": len(rows),
+        "frames": int(rows["num_frames"].sum()),
+        "in_clips": sum(batch.clips.shape[0] * batch.clips.shape[1] for batch in held),
+        "workers": workers,
+        "bare": [plain for plain, _ in taken],
+        "whole": [whole for _, whole in taken],
+    }
+
+
+def said_of_embedding(found: Mapping[str, Any]) -> list[str]:
+    ratio = statistics.median(plain / whole for plain, whole in zip(found["bare"], found["whole"], strict=True))
+    pace = found["in_clips"] / statistics.median(found["whole"])
+    reading = f"by {found['workers']} processes" if found["workers"] else "in the same process"
+    return [
+        "## Embedding",
+        f"{found['tracklets']} tracklets of {found['frames']:,} frames, in clips of {found['in_clips']:,}; read and "
+        f"decoded {reading}: {pace:,.1f} frames a second, {ratio:.2f} of the network's own forward pass over the same "
+        "batches in memory.",
+        aim("embedding's frames a second over those of the bare forward pass", ratio, at_least=0.95),
+    ]
+
+
 def curve(config: Mapping[str, Any], folder: Path, index: Path, root: Path, workers: int) -> dict[str, Any]:
     """A whole training by the verbs of the workflow: its history, and what its features score."""
     found = resolve(config, CURVE["model"], 0)
@@ -272,7 +347,14 @@ def measure(folder: Path) -> dict[str, Any]:
     proposed = next(spec for spec in specs(config) if spec.model == CURVE["model"])
     found["loading"] = loading(proposed, index, root, workers)
     keep(found)
-    found["steps"], found["failed"], found["curve"] = [], {}, {}
+    found["turns"], found["failed"] = {}, {}
+    try:
+        found["turns"] = by_turns(config, index, root)
+    except Exception as error:
+        found["failed"]["steps that take turns"] = f"{type(error).__name__}: {error}"
+    found["embedding"] = embedding(proposed, index, root, 10_000, workers, 3)
+    keep(found)
+    found["steps"], found["curve"] = [], {}
     try:
         found["curve"] = curve(config, folder, index, root, workers)
     except RuntimeError as error:
@@ -322,6 +404,7 @@ def page(found: Mapping[str, Any]) -> str:
         }
     )
     whole = rows[rows["model"] == CURVE["model"]].iloc[0]
+    again = next(step["seconds"] for step in found["steps"] if step["model"] == CURVE["model"])
     most = round(1.1 * whole["by GMAC"], 2)
     waits = steps["synchronisations"].map(set).explode().dropna().value_counts()
     load = found["loading"]
@@ -351,9 +434,11 @@ def page(found: Mapping[str, Any]) -> str:
         aim(f"{CURVE['model']} over the bare trunk", whole["over the bare trunk"], at_most=most),
         aim("waits a step, of all models together", sum(map(len, steps["synchronisations"])), at_most=0),
         "Where a step waits, by the lines of that commit: "
-        + (", ".join(f"{place} ({count} models)" for place, count in waits.items()) or "nowhere")
+        + (", ".join(f"{place} ({count} models)" for place, count in sorted(waits.items())) or "nowhere")
         + ".",
     ]
+    if found.get("turns"):
+        parts += said_of_turns(found["turns"])
     if found["failed"]:
         parts += ["Not measured: " + "; ".join(f"`{name}`: {error}" for name, error in found["failed"].items())]
     parts += [
@@ -364,8 +449,29 @@ def page(found: Mapping[str, Any]) -> str:
         f"{1e3 * load['loaded']:.1f} ms a batch, "
         f"{load['frames'] / load['loaded'] / load['workers']:.0f} frames a second and process.",
         aim("the share of waiting", 1 - load["had"] / load["read"], at_most=0.02),
+        f"The same step took {load['had'] / again:.2f} times what it took for the table above: so far apart are two "
+        "measurements of one run.",
     ]
+    if "embedding" in found:
+        parts += said_of_embedding(found["embedding"])
     return "\n\n".join([*parts, *(whole_training(found["curve"]) if found["curve"] else [])]) + "\n"
+
+
+def said_of_turns(turns: Mapping[str, list[float]]) -> list[str]:
+    bare = turns["the bare trunk"]
+    rows = [
+        {
+            "what": name,
+            "ms": round(1e3 * statistics.median(own), 1),
+            "over the bare trunk": round(statistics.median(a / b for a, b in zip(own, bare, strict=True)), 2),
+        }
+        for name, own in turns.items()
+    ]
+    return [
+        "## Steps that take turns",
+        f"The same batch, medians of {len(bare)} rounds and of the ratios within a round.",
+        tabulate(rows, "keys", "pipe"),
+    ]
 
 
 def frames_of(name: str) -> int:

@@ -2,26 +2,21 @@
 
 The full model's step over a forward and backward pass of the bare trunk (ResNet-50, last stride 1) on the same frames,
 beside what their multiply-adds predict; embedding over the bare forward pass; the memory of a training with the
-profile's seven loaders. Frames of 256×128 are rendered. Rounds take turns; a ratio is one within a round. Writes
+profile's loaders. Frames of 256×128 are rendered. Rounds take turns; a ratio is one within a round. Writes
 processor.md beside this file; gpu.py does the same on a GPU.
 """
 
 import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import torch
-from gpu import WORLD, configuration, trainer_of
+from gpu import WORLD, configuration, elapsed, embedding, said_of_embedding, trainer_of
 from measure import aim, verb, write_page
 
-from vreid import embed
 from vreid.cost import cost
-from vreid.data import clips
-from vreid.data.frames import FrameReader
-from vreid.data.tracklets import read_tracklets
 from vreid.hardware import to_network
 from vreid.models.trunk import build_trunk, frame_maps
 from vreid.spec import Spec, Trunk, resolve
@@ -29,13 +24,7 @@ from vreid.walkers.world import World
 from vreid.walkers.write import render
 
 ROUNDS, PEOPLE, CLIPS, TESTED = 3, 4, 4, 24  # of a batch; tracklets that are embedded
-MODELS, LOADERS = ("baseline", "asta+aitl"), 7
-
-
-def seconds(work: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
+MODELS, LOADERS = ("baseline", "asta+aitl"), 15
 
 
 def spec_of(model: str) -> Spec:
@@ -56,7 +45,7 @@ def training(index: Path, root: Path) -> list[str]:
 
     ways: dict[str, Callable] = {"bare": bare}
     ways |= {model: lambda own=own: own._step(batch, 1e-5) for model, own in trainers.items()}
-    rounds = [{name: seconds(way) for name, way in ways.items()} for _ in range(ROUNDS + 1)][1:]
+    rounds = [{name: elapsed(way) for name, way in ways.items()} for _ in range(ROUNDS + 1)][1:]
     plain = cost(specs["baseline"], 625, 4).clip_gmac
     frames = batch.clips.shape[0] * batch.clips.shape[1]
     lines = [
@@ -76,42 +65,6 @@ def training(index: Path, root: Path) -> list[str]:
         lines.append(f"| {model} | {taken:.1f} | {frames / taken:.1f} | {ratio:.2f} | {gmac / plain:.2f} |")
         asked.append(aim(f"{model} over the bare trunk", ratio, at_most=round(1.1 * gmac / plain, 2)) + "  ")
     return [*lines, "", *asked]
-
-
-def embedding(index: Path, root: Path) -> list[str]:
-    spec = spec_of("baseline")
-    own = trainer_of(spec, index, root)
-    rows = embed.test_tracklets(read_tracklets(index), index).head(TESTED)
-    network, method = own.network.eval(), own.method
-    choose = clips.chosen(clips.TEST_CLIPS, spec.clips.test, method.test_clips, "clips.test")
-
-    def reader() -> FrameReader:  # a new one, which keeps no frames yet
-        return FrameReader(root, spec.clips.height, spec.clips.width)
-
-    held = list(clips.EmbeddingBatches(rows["frames"], reader(), spec.clips, choose, spec.clips.test_clips))
-    frames = sum(batch.clips.shape[0] * batch.clips.shape[1] for batch in held)
-
-    def bare() -> None:
-        with torch.inference_mode():
-            for batch in held:
-                network(to_network(batch.clips))
-
-    def ours() -> None:
-        embed.features(network, method, rows, reader(), spec, spec.clips.test_clips, 0)
-
-    rounds = [(seconds(bare), seconds(ours)) for _ in range(ROUNDS + 1)][1:]
-    ratio = statistics.median(plain / whole for plain, whole in rounds)
-    pace = statistics.median(frames / whole for _, whole in rounds)
-    asked = int(rows["num_frames"].sum())
-    return [
-        "",
-        "## Embedding",
-        "",
-        f"{len(rows)} tracklets of {asked:,} frames, in clips of {frames:,}; read and decoded in the same process: "
-        f"{pace:.1f} frames a second, {ratio:.2f} of the network's own forward pass over the same batches in memory.",
-        "",
-        aim("embedding's frames a second over those of the bare forward pass", ratio, at_least=0.95),
-    ]
 
 
 def memory(index: Path, root: Path, run: Path) -> list[str]:
@@ -139,7 +92,9 @@ def main() -> None:
         render(World.from_mapping(configuration()["world"] | WORLD | people), root, 2)
         verb("index", "--layout", "mars", "--root", root, "--out", listed)
         verb("annotate", "--index", listed, "--attributes", root / "mars_attributes.csv", "--out", index)
-        lines = [*training(index, root), *embedding(index, root), *memory(index, root, folder / "run")]
+        tested = embedding(spec_of("baseline"), index, root, TESTED, 0, ROUNDS)
+        embedded = [part for said in said_of_embedding(tested) for part in ("", said)]
+        lines = [*training(index, root), *embedded, *memory(index, root, folder / "run")]
     write_page("processor.md", "The paper's scale on processors", "uv run python benchmarks/processor.py", lines)
 
 

@@ -20,12 +20,12 @@ from vreid.errors import InputError
 from vreid.files import written_whole
 from vreid.progress import Progress
 
-MAGIC = b"vreidpk1"
+MAGIC = b"vreidpk1"  # what the rule `pack` goes by: another format, another name
 HEADER = struct.Struct("<8sQQ")
 INDEX = {"key": "<u8", "start": "<u8", "size": "<u4", "check": "<u4"}  # check is the frame's CRC-32
 SPLITS = {"train": ["train"], "test": ["query", "gallery", "junk"]}
 SHOWN = 5  # of the frames that are wrong
-MEND = "pack the dataset again"
+MEND = "pack the dataset again (snakemake --forcerun pack)"
 
 
 class Pack:
@@ -72,7 +72,7 @@ class Pack:
 class Packs:
     """Frames by name, from any of some packs."""
 
-    mend = "unpack the dataset and pack it again"
+    mend = "unpack the dataset and pack it again (snakemake --forcerun pack)"
 
     def __init__(self, paths: Sequence[Path]):
         self.packs = [Pack(path) for path in paths]
