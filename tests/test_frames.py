@@ -45,11 +45,19 @@ def test_frames_come_in_the_order_of_their_names(root, smooth):
 def test_frames_are_decoded_once_while_there_is_room(root, smooth, monkeypatch):
     Image.fromarray(255 - smooth).save(root / "negative.jpg", quality=98)
     monkeypatch.setattr(frames, "KEPT_BYTES", 3 * HEIGHT * WIDTH)
+    monkeypatch.setattr(frames, "WORTH_KEEPING", 1)
     reader, decoded = FrameReader(root, HEIGHT, WIDTH), []
     monkeypatch.setattr(jpeg, "decode_jpeg", lambda *a, **k: decoded.append(1) or decode_jpeg(*a, **k))
     first, again = reader([GOOD, "negative.jpg", GOOD]), reader([GOOD, "negative.jpg", GOOD])
     assert torch.equal(first, again) and torch.equal(first[0], first[2])
     assert len(decoded) == 3  # the second frame, for which there was no room, twice
+
+
+def test_frames_of_a_real_dataset_are_too_large_to_be_kept(root, monkeypatch):
+    reader, decoded = FrameReader(root, 256, 128), []
+    monkeypatch.setattr(jpeg, "decode_jpeg", lambda *a, **k: decoded.append(1) or decode_jpeg(*a, **k))
+    reader([GOOD, GOOD])
+    assert len(decoded) == 2
 
 
 def test_a_grey_jpeg_becomes_rgb(root, smooth):

@@ -69,6 +69,21 @@ def test_a_reader_finds_packs_where_they_lie_and_sees_the_same_pixels(dataset):
         FrameReader(folder, 32, 16)(["bbox_train/0009.jpg"])
 
 
+def test_what_a_batch_needs_is_asked_of_the_disk_at_once(dataset, monkeypatch):
+    folder, asked = packed(dataset, "train").parent, []
+    monkeypatch.setattr(Pack, "prefetch", lambda self, place: asked.append(self.read(place).tobytes()))
+    reader, names = FrameReader(folder, 32, 16), all_names("train")
+    reader(names[:2])
+    reader(names)
+    assert asked == [(dataset / name).read_bytes() for name in names]  # and none of those again that are kept
+
+
+def test_to_ask_for_frames_beforehand_changes_nothing(dataset):
+    packs, names = Packs([packed(dataset, "train"), packed(dataset, "test")]), all_names()
+    packs.prefetch([*names, "bbox_train/0009.jpg"])
+    assert all(packs(name).tobytes() == (dataset / name).read_bytes() for name in names)
+
+
 def test_what_another_process_is_sent_is_the_path(dataset):
     packs = Packs([packed(dataset)])
     sent = pickle.dumps(packs)

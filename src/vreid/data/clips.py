@@ -213,14 +213,15 @@ def _rectangles(n: int, h: int, w: int, rng: Generator) -> list[tuple[slice, sli
 
 def normalise(frames: Tensor) -> Tensor:
     """uint8 frames (…, 3, H, W) → float32 by ImageNet's mean and deviation, on the frames' own device."""
-    mean, std = _statistics(frames.device)
-    return (frames.float() / 255 - mean) / std
+    scale, shift = _statistics(frames.device)
+    return (frames * scale).add_(shift)
 
 
 @cache  # a tensor made anew for every batch would make the processor wait for the GPU
 def _statistics(device: torch.device) -> Tensor:
     with torch.inference_mode(False):  # or a training could not use it after a validation
-        return torch.tensor([IMAGENET_MEAN, IMAGENET_STD], device=device)[:, :, None, None]
+        mean, std = torch.tensor([IMAGENET_MEAN, IMAGENET_STD])
+        return torch.stack([1 / (255 * std), -mean / std])[:, :, None, None].to(device)
 
 
 # ---- batches --------------------------------------------------------------------------------------------------------

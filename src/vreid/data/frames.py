@@ -1,6 +1,6 @@
 """Frames: JPEG bytes → uint8 pixels."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,8 @@ from vreid.data.jpeg import decoded
 from vreid.data.pack import Packs
 from vreid.errors import InputError
 
-KEPT_BYTES = 2**27  # of decoded frames, by each reader: those of a rendered dataset, few of a real one
+KEPT_BYTES = 2**27  # of decoded frames, by each reader
+WORTH_KEEPING = 10_000  # frames of a rendered dataset; fewer, as of a real one, would hardly be asked for again
 
 
 class FrameReader:
@@ -21,7 +22,7 @@ class FrameReader:
     A frame of another size is resized (DukeMTMC-VideoReID's differ from box to box), unless `stored_size` says what
     every frame of the dataset measures (MARS: 256×128): then it is an error, since something else than the dataset
     lies there. An undecodable frame is an error at once; it is not tried again.
-    Frames are kept decoded, up to 128 MiB of them.
+    Small frames are kept decoded, up to 128 MiB of them.
     """
 
     def __init__(self, root: str | Path, height: int, width: int, stored_size: tuple[int, int] | None = None):
@@ -30,9 +31,11 @@ class FrameReader:
         self.size = (height, width)
         self.stored_size = stored_size
         self._kept: dict[str, Tensor] = {}
-        self._room = KEPT_BYTES // (3 * height * width)
+        room = KEPT_BYTES // (3 * height * width)
+        self._room = room if room >= WORTH_KEEPING else 0
 
     def __call__(self, names: Sequence[str]) -> Tensor:
+        self.encoded.prefetch(name for name in names if name not in self._kept)
         frames = torch.empty(len(names), *self.size, 3, dtype=torch.uint8).permute(0, 3, 1, 2)  # as JPEGs are decoded
         for i, name in enumerate(names):
             frame = self._kept.get(name)
@@ -65,6 +68,9 @@ class Loose:
 
     def __init__(self, root: Path):
         self.root = self.where = root
+
+    def prefetch(self, names: Iterable[str]) -> None:
+        """Nothing: each file would have to be opened."""
 
     def __call__(self, name: str) -> np.ndarray:
         """The bytes of a frame, uint8 (size,)."""

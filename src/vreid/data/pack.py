@@ -6,10 +6,11 @@ are hashes of the frames' names.
 """
 
 import hashlib
+import mmap
 import os
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ MAGIC = b"vreidpk1"  # what the rule `pack` goes by: another format, another nam
 HEADER = struct.Struct("<8sQQ")
 INDEX = {"key": "<u8", "start": "<u8", "size": "<u4", "check": "<u4"}  # check is the frame's CRC-32
 SPLITS = {"train": ["train"], "test": ["query", "gallery", "junk"]}
+AHEAD = 1024  # frames that are read at a time when a pack is verified
 SHOWN = 5  # of the frames that are wrong
 MEND = "pack the dataset again (snakemake --forcerun pack)"
 
@@ -34,7 +36,9 @@ class Pack:
     def __init__(self, path: Path):
         self.path = Path(path)
         try:
-            self.content = np.memmap(self.path, np.uint8, "r").view(np.ndarray)  # whose parts are made quicker
+            with open(self.path, "rb") as file:
+                self.mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            self.content = np.frombuffer(self.mapped, np.uint8)
             magic, count, begin = HEADER.unpack(self.content[: HEADER.size].tobytes())
         except FileNotFoundError:
             raise InputError(f"{path}: there is no such pack; {MEND}") from None
@@ -60,6 +64,15 @@ class Pack:
         place = int(np.searchsorted(self.key, key))
         return place if place < len(self) and self.key[place] == key else None
 
+    def prefetch(self, place: int) -> None:
+        """Have the system read the frame at a place, without waiting for it.
+
+        Else the first look at each frame waits for the disk, which reads ten times as much: what lies around it.
+        """
+        start = int(self.start[place])
+        page = start // mmap.PAGESIZE * mmap.PAGESIZE
+        self.mapped.madvise(mmap.MADV_WILLNEED, page, start + int(self.size[place]) - page)
+
     def read(self, place: int) -> np.ndarray:
         """The bytes of the frame at a place, uint8 (size,); raises InputError if they are not what was packed."""
         start = int(self.start[place])
@@ -77,6 +90,13 @@ class Packs:
     def __init__(self, paths: Sequence[Path]):
         self.packs = [Pack(path) for path in paths]
         self.where = " or ".join(str(path) for path in paths)
+
+    def prefetch(self, names: Iterable[str]) -> None:
+        """Begin to read frames that will be asked for; of those that are not there nothing is said yet."""
+        for name in names:
+            for pack in self.packs:
+                if (place := pack.find(name)) is not None:
+                    pack.prefetch(place)
 
     def __call__(self, name: str) -> np.ndarray:
         for pack in self.packs:
@@ -142,6 +162,8 @@ def _write(names: Sequence[str], root: Path, path: Path, label: str) -> None:
 def _verify(path: Path, names: Sequence[str], label: str) -> None:
     """Read every frame back, as a training will."""
     written, bar = Packs([path]), Progress(label, len(names))
-    for name in names:
-        written(name)
-        bar.step()
+    for first in range(0, len(names), AHEAD):
+        written.prefetch(names[first : first + AHEAD])
+        for name in names[first : first + AHEAD]:
+            written(name)
+            bar.step()
