@@ -48,20 +48,31 @@ def planned(overlays: Sequence[str], typical: int, indexed: Path, folder: Path) 
     manifest["datasets"]["mars"]["index"] = str(indexed)
     page = forecast(manifest, folder / "plan")
     jobs = pd.read_csv(folder / "plan-jobs.csv")
-    measured = json.loads((HERE / "gpu.json").read_text())["loading"]
-    pace = measured["frames"] / measured["loaded"] / measured["workers"]
-    read = {loaders: loading(jobs, pace, loaders) for loaders in LOADERS}
     frames = float(((jobs.clips + jobs.validated) * jobs.frames).sum())
+    read = [(source, pace, n, *loading(jobs, pace, n)) for source, pace in paces().items() for n in LOADERS]
     return [
         page.partition("## Jobs")[0].partition("\n")[2].strip(),
         "",
-        f"Frames: {frames / 1e6:,.0f} million are read. At gpu.md's {pace:.0f} frames a second and process that takes "
-        + ", ".join(f"{hours:.0f} hours with {loaders} processes" for loaders, (hours, _) in read.items())
-        + "; where each job takes the longer of its computing and its reading, all together take "
-        + ", ".join(f"{hours:.0f} hours with {loaders}" for loaders, (_, hours) in read.items())
-        + ".",
+        f"{frames / 1e6:,.0f} million frames are read. How long that takes depends on the cores beside the GPU; a job "
+        "takes the longer of its computing and its reading:",
+        "",
+        "| frames a second and loading process | processes | hours of reading | of all jobs |",
+        "|---|---:|---:|---:|",
+        *(f"| {pace:,.0f}, {source} | {n} | {hours:.0f} | {whole:.0f} |" for source, pace, n, hours, whole in read),
         "",
     ]
+
+
+def paces() -> dict[str, float]:
+    """Frames a second of one loading process, by where it was measured."""
+    then = json.loads((HERE / "gpu.json").read_text())["loading"]
+    now = json.loads((HERE / "reading.json").read_text())
+    workers, found = max(now["frames_per_second"].items(), key=lambda item: int(item[0]))
+    at_once = then["workers"]
+    return {
+        f"{at_once} at once in gpu.md, by the code of that day": then["frames"] / then["loaded"] / at_once,
+        f"{workers} at once in reading.md, on {now['cpu']}": found / int(workers),
+    }
 
 
 def main() -> None:

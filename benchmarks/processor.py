@@ -24,7 +24,7 @@ from vreid.walkers.world import World
 from vreid.walkers.write import render
 
 ROUNDS, PEOPLE, CLIPS, TESTED = 3, 4, 4, 24  # of a batch; tracklets that are embedded
-MODELS, LOADERS = ("baseline", "asta+aitl"), 15
+MODELS, LOADERS = ("baseline", "asta+aitl"), 7
 
 
 def spec_of(model: str) -> Spec:

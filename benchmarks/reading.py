@@ -5,6 +5,7 @@ candidates take turns, and ratios are those within a round. Writes reading.md be
 """
 
 import json
+import os
 import statistics
 import sys
 import time
@@ -22,9 +23,15 @@ from vreid.data import clips
 from vreid.data.frames import FrameReader, Loose
 from vreid.data.pack import Packs
 from vreid.data.tracklets import read_tracklets
+from vreid.provenance import cpu_name
 from vreid.spec import Clips, Spec
 
-READ_STEPS, STEPS, ROUNDS = 64, 16, 5  # a round, of bytes alone and of clips, in batches of 8 people with 4 clips each
+READ_STEPS, STEPS, ROUNDS, LOADED = (
+    64,
+    16,
+    5,
+    60,
+)  # a round, of bytes alone and of clips, in batches of 8 people with 4 clips each
 BATCH = 8 * 4 * 4  # frames
 SIZE = (256, 128)
 SPEC = Spec("baseline", 0, clips=Clips(frames=4, height=SIZE[0], width=SIZE[1], order="shuffled"))
@@ -152,7 +159,6 @@ def clips_made(table: pd.DataFrame, root: Path, packs: Path) -> list[str]:
             if number:  # the first is not counted
                 taken.setdefault(label, []).append(time.perf_counter() - began)
     made = len(names) // SPEC.clips.frames
-    own = made / statistics.median(taken["ours, from a pack"])
     return [
         "## Augmented clips, warm, one core",
         "",
@@ -163,18 +169,33 @@ def clips_made(table: pd.DataFrame, root: Path, packs: Path) -> list[str]:
         "|---|---:|---:|",
         *rows(taken, made),
         "",
-        *cores_needed(own),
     ]
 
 
-def cores_needed(pace: float) -> list[str]:
-    """What the training step of gpu.md asks of cores that make so many clips a second."""
+def by_processes(table: pd.DataFrame, packs: Path) -> list[str]:
+    """What loading processes hand over to the one that trains, when that does nothing else; kept in reading.json."""
+    source, pace = batches(table, FrameReader(packs, *SIZE)), {}
+    for workers in range(1, (os.cpu_count() or 1) + 1):
+        ahead = 2 * workers + 1  # batches that are read before time is taken
+        loaded = clips.load(source, workers, range(ahead + LOADED))
+        for _ in range(ahead):
+            next(loaded)
+        began = time.perf_counter()
+        for _ in range(LOADED - ahead):
+            next(loaded)
+        pace[workers] = (LOADED - ahead) * BATCH / (time.perf_counter() - began)
+        loaded.close()
+    (HERE / "reading.json").write_text(json.dumps({"cpu": cpu_name(), "frames_per_second": pace}, indent=1) + "\n")
     measured = json.loads((HERE / "gpu.json").read_text())
     step = next(step for step in measured["steps"] if step["model"] == "asta+aitl")
-    asked = step["clips"] / step["seconds"] * step["frames"] / SPEC.clips.frames
+    asked = step["clips"] * step["frames"] / step["seconds"]
     return [
-        f"On the {measured['device']} of gpu.md a training of {step['model']} takes {asked:,.0f} such clips a second: "
-        f"what {asked / pace:.1f} of these cores make; the profile's `loaders` of the rule `train` are to be no fewer."
+        "## Through loading processes, warm",
+        "",
+        "Batches read by processes of their own, from a pack, and taken by one that does nothing else: "
+        + ", ".join(f"{found:,.0f} frames a second from {workers}" for workers, found in pace.items())
+        + f". A training of {step['model']} on the {measured['device']} of gpu.md takes {asked:,.0f}, and every other model "
+        f"no more than {max(step['clips'] * step['frames'] / step['seconds'] for step in measured['steps']):,.0f}.",
     ]
 
 
@@ -186,7 +207,8 @@ def main() -> None:
     sources = {"files": lambda: Loose(root), "a pack": lambda: Packs([pack])}
     lines = [line for cold in (True, False) for line in bytes_read(table, sources, cold)]
     call = "uv run python benchmarks/reading.py FOLDER"
-    write_page("reading.md", "Reading frames", call, [*lines, *clips_made(table, root, folder / "packs")])
+    lines += [*clips_made(table, root, folder / "packs"), *by_processes(table, folder / "packs")]
+    write_page("reading.md", "Reading frames", call, lines)
 
 
 if __name__ == "__main__":

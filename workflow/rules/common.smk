@@ -28,7 +28,7 @@ RUN_LOG = RUN.removeprefix("results/runs/")
 # With a GPU, one training at a time has the machine (Snakemake caps the threads to --cores) and loads its frames in
 # processes of its own. On CPUs, trainings run side by side.
 GPU = gpu_is_visible()
-LOADERS = min(15, (os.cpu_count() or 2) - 1) if GPU else 0
+LOADERS = min(8, os.cpu_count() or 8) if GPU else 0
 
 if not GPU:  # else glibc gives the memory of every step back to the system and asks for it again: a tenth of the time
     os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(32 * 2**20))
