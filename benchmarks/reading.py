@@ -189,13 +189,14 @@ def by_processes(table: pd.DataFrame, packs: Path) -> list[str]:
     measured = json.loads((HERE / "gpu.json").read_text())
     step = next(step for step in measured["steps"] if step["model"] == "asta+aitl")
     asked = step["clips"] * step["frames"] / step["seconds"]
+    most = max(each["clips"] * each["frames"] / each["seconds"] for each in measured["steps"])
     return [
         "## Through loading processes, warm",
         "",
         "Batches read by processes of their own, from a pack, and taken by one that does nothing else: "
         + ", ".join(f"{found:,.0f} frames a second from {workers}" for workers, found in pace.items())
-        + f". A training of {step['model']} on the {measured['device']} of gpu.md takes {asked:,.0f}, and every other model "
-        f"no more than {max(step['clips'] * step['frames'] / step['seconds'] for step in measured['steps']):,.0f}.",
+        + f". A training of {step['model']} on the {measured['device']} of gpu.md takes {asked:,.0f}, and every other "
+        f"model no more than {most:,.0f}.",
     ]
 
 
