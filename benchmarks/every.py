@@ -28,6 +28,8 @@ PAGES = {
 
 def main() -> None:
     folder = Path(sys.argv[1]).resolve()
+    if (folder / "clone").exists():
+        sys.exit(f"{folder / 'clone'}: a clone of an earlier call; remove it, or give another folder")
     for name, below in PAGES.items():
         subprocess.run([sys.executable, HERE / f"{name}.py", *(folder / part for part in below)], check=True)
 

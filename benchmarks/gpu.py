@@ -154,7 +154,7 @@ def step_cost(spec: Spec, index: Path, root: Path) -> dict[str, Any]:
     torch.cuda.reset_peak_memory_stats()
 
     def work() -> None:
-        last.update(trainer._step(batch, spec.training.lr / 10))
+        last.update(trainer.take_step(batch, spec.training.lr / 10))
 
     found = {"model": spec.model, "method": spec.method, "recipe": spec.recipe}
     found |= {"clips": batch.clips.shape[0], "frames": batch.clips.shape[1], "seconds": seconds(work)}
@@ -196,7 +196,7 @@ def loading(spec: Spec, index: Path, root: Path, workers: int, steps: int = 120)
     """
     trainer = trainer_of(spec, index, root)
     batch = on_device(trainer.data.batches[0])
-    had = seconds(lambda: trainer._step(batch, 1e-5), steps)
+    had = seconds(lambda: trainer.take_step(batch, 1e-5), steps)
 
     def timed(take: Callable[[clips.Batch], object]) -> float:
         ahead = 2 * workers + WARM_UP
@@ -206,7 +206,7 @@ def loading(spec: Spec, index: Path, root: Path, workers: int, steps: int = 120)
     return {
         "workers": workers,
         "had": had,
-        "read": timed(lambda batch: trainer._step(batch, 1e-5)),
+        "read": timed(lambda batch: trainer.take_step(batch, 1e-5)),
         "loaded": timed(lambda batch: None),
         "frames": batch.clips.shape[0] * batch.clips.shape[1],
     }
@@ -237,7 +237,7 @@ def by_turns(config: Mapping[str, Any], index: Path, root: Path) -> dict[str, li
         maps.float().mean().backward()
 
     ways = {"the bare trunk": lambda: bare(trunk)}
-    ways |= {name: lambda own=own: own._step(batch, 1e-5) for name, own in trainers.items()}
+    ways |= {name: lambda own=own: own.take_step(batch, 1e-5) for name, own in trainers.items()}
     rounds = [{name: elapsed(way) for name, way in ways.items()} for _ in range(TURNS + WARM_UP)][WARM_UP:]
     return {name: [each[name] for each in rounds] for name in ways}
 
@@ -423,6 +423,8 @@ def page(found: Mapping[str, Any]) -> str:
         f"A product of two 8192² bfloat16 matrices ran at {peak:.0f} TFLOP/s.",
         "## The bare trunk, forward and backward, 128 frames where nothing else is said",
         tabulate(trunks, "keys", "pipe", showindex=False),
+        "Nothing here is compiled: that was measured of the bare trunk alone, and takes a compilation in every job; by "
+        "turns with a whole step it is measured by the next run of this.",
         "## A training step of every model, its batch on the device already",
         f"The settings are those of config/paper.yaml and config/native-paper.yaml, for {PEOPLE} people. The step "
         "is the trainer's own: forward pass, losses, backward pass, optimiser, DVDP. Waits are operations in a step "
@@ -445,8 +447,8 @@ def page(found: Mapping[str, Any]) -> str:
         "## Reading frames",
         f"{CURVE['model']}, {load['workers']} loading processes: {1e3 * load['had']:.1f} ms a step with its batch at "
         f"hand, {1e3 * load['read']:.1f} ms with batches read, decoded and augmented "
-        f"({1 - load['had'] / load['read']:.1%} of the time is waiting); reading alone takes "
-        f"{1e3 * load['loaded']:.1f} ms a batch, "
+        f"({1 - load['had'] / load['read']:.1%} of the time is waiting, the copy to the GPU among it); reading "
+        f"alone takes {1e3 * load['loaded']:.1f} ms a batch, "
         f"{load['frames'] / load['loaded'] / load['workers']:.0f} frames a second and process.",
         aim("the share of waiting", 1 - load["had"] / load["read"], at_most=0.02),
         f"The same step took {load['had'] / again:.2f} times what it took for the table above: so far apart are two "

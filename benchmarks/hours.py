@@ -24,7 +24,7 @@ sys.path.insert(0, str(HERE.parent / "tests"))
 
 import realdata
 
-LOADERS = (7, 15)  # of a GPU with eight cores beside it, and of the SLURM profile
+LOADERS = (7, 15)  # of the SLURM profile, and of the machine of gpu.md
 
 
 def rates() -> dict[str, float]:
@@ -53,8 +53,9 @@ def planned(overlays: Sequence[str], typical: int, indexed: Path, folder: Path) 
     return [
         page.partition("## Jobs")[0].partition("\n")[2].strip(),
         "",
-        f"{frames / 1e6:,.0f} million frames are read. How long that takes depends on the cores beside the GPU; a job "
-        "takes the longer of its computing and its reading:",
+        f"{frames / 1e6:,.0f} million frames are read. How long that takes depends on the cores beside the GPU: "
+        "processes are taken not to slow each other down any further than where they were measured, and a job to "
+        "take the longer of its computing and its reading. Neither was measured on a GPU.",
         "",
         "| frames a second and loading process | processes | hours of reading | of all jobs |",
         "|---|---:|---:|---:|",

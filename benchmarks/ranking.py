@@ -24,7 +24,7 @@ from vreid.progress import Progress  # noqa: E402
 
 NUM_QUERIES, NUM_PEOPLE, NUM_MATCHABLE, NUM_DISTRACTORS, NUM_JUNK = 1980, 626, 6082, 3248, 870
 NUM_TRACKLETS = NUM_QUERIES + NUM_MATCHABLE + NUM_DISTRACTORS + NUM_JUNK
-LARGE_ROUNDS = 2
+LARGE_ROUNDS, MOST_CHANNELS = 2, 6144
 SNIPPETS, SNIPPET_FRAMES, SNIPPET_WIDTH, SNIPPET_QUERIES = 8, 8, 128, 20  # as config.yaml has them for CASE
 
 
@@ -184,13 +184,14 @@ def main():
         "All queries against all test tracklets, float32. The product is what no evaluator can do without; it holds "
         "the whole matrix, the streamed form a part of its rows.",
     ]
-    for times, channels, own in ((1, 2048, rounds), (1, 6144, rounds), (4, 6144, LARGE_ROUNDS)):
+    for times, channels, own in ((1, 2048, rounds), (1, MOST_CHANNELS, rounds), (4, MOST_CHANNELS, LARGE_ROUNDS)):
         sizes = f"{times * NUM_QUERIES:,} queries, {times * NUM_TRACKLETS:,} tracklets"
         measured = measure_features(own, channels, times)
         lines += ["", f"{sizes}, {channels:,} channels:", "", table(measured), ""]
         *_, ratio, peak, _ = measured[-1]
-        lines += [aim(f"the ratio, {sizes}, {channels:,} channels", ratio, at_most=1.3) + "  "]
-        lines += [aim(f"peak extra MiB, {sizes}, {channels:,} channels", peak, at_most=200)]
+        if channels == MOST_CHANNELS:
+            lines += [aim(f"the ratio, {sizes}, {channels:,} channels", ratio, at_most=1.3) + "  "]
+            lines += [aim(f"peak extra MiB, {sizes}, {channels:,} channels", peak, at_most=200)]
     some = measure_snippets(np.random.default_rng(0))
     every = some * NUM_QUERIES / SNIPPET_QUERIES
     lines += [

@@ -80,9 +80,9 @@ MOMENTS: dict[str, Callable[[], None]] = {
     "with all results but the weights": lambda: at_call(1, os, "replace", lambda _, path: path.name == "weights.pt"),
 }
 ENDINGS: dict[str, Callable[[], None]] = {
-    "in the first epoch": lambda: at_call(1, train.Trainer, "_step", happens=tell_to_end),
-    "in the middle of an epoch": lambda: at_call(7, train.Trainer, "_step", happens=tell_to_end),
-    "at the end of an epoch": lambda: at_call(8, train.Trainer, "_step", happens=tell_to_end),
+    "in the first epoch": lambda: at_call(1, train.Trainer, "take_step", happens=tell_to_end),
+    "in the middle of an epoch": lambda: at_call(7, train.Trainer, "take_step", happens=tell_to_end),
+    "at the end of an epoch": lambda: at_call(8, train.Trainer, "take_step", happens=tell_to_end),
     "during a validation": lambda: at_call(1, train, "validation_scores", happens=tell_to_end),
 }
 

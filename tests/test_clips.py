@@ -382,7 +382,8 @@ def training_batches(world, spec):
 
 
 def equal(batches, others):
-    return all(torch.equal(a, b) for batch, other in zip(batches, others) for a, b in zip(batch[:2], other[:2]))
+    pairs = zip(batches, others, strict=True)
+    return all(torch.equal(a, b) for batch, other in pairs for a, b in zip(batch[:2], other[:2], strict=True))
 
 
 def test_a_step_sees_what_seed_and_step_say_however_often_it_is_asked(world):

@@ -258,7 +258,7 @@ def test_the_multiply_adds_of_a_step_are_those_that_it_makes(stage):
     reader = FrameReader(stage.root, *scored.size)
     trainer = train._trainer(arguments["regions_path"], stage.index, reader, scored, options, 0)
     with FlopCounterMode(display=False) as counter:
-        trainer._step(trainer.training[0])
+        trainer.take_step(trainer.training[0])
     expected = counter.get_total_flops() / 2e9
     assert expected > 0
     assert step_gmac(options, scored.spec, scored.people, trainer.regions) == pytest.approx(expected)
@@ -299,7 +299,7 @@ def _train(moment: str, arguments: dict) -> None:
 
 def _train_until_told(step: int, arguments: dict) -> None:
     cpu_everywhere()
-    at_call(step, train.CompletionTrainer, "_step", happens=tell_to_end)
+    at_call(step, train.CompletionTrainer, "take_step", happens=tell_to_end)
     train.train_completion(**arguments)
 
 

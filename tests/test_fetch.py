@@ -129,6 +129,35 @@ def test_the_pieces_of_an_archive_are_unpacked_as_one(place, tmp_path):
     assert noted["archive_bytes"] == first.stat().st_size + last.stat().st_size
 
 
+def test_pieces_may_stand_apart_in_the_list_or_lie_in_a_folder(place, tmp_path):
+    first = zipped(tmp_path / "held/bbox_train-001.zip", f"bbox_train/{TRAIN}")
+    last = zipped(tmp_path / "held/bbox_train-002.zip", f"bbox_train/{OTHER}")
+    rest = zipped(tmp_path / "rest.zip", *WHOLE[1:])
+    assert_whole(place(last, rest, first), [*WHOLE, f"bbox_train/{OTHER}"])
+    shutil.rmtree(tmp_path / "mars")
+    assert_whole(place(tmp_path / "held", rest), [*WHOLE, f"bbox_train/{OTHER}"])
+
+
+@pytest.mark.parametrize(
+    ("numbers", "beside", "said"),
+    [
+        ((1, 3), (), "some before the last are missing"),
+        ((2, 3), (), "some before the last are missing"),
+        ((1,), (2,), r"MARS-002\.zip is the next one; name it too"),
+    ],
+)
+def test_of_an_archive_in_pieces_all_must_be_given(numbers, beside, said, place, tmp_path):
+    """Each alone would pass for the whole."""
+    pieces = {n: zipped(tmp_path / f"MARS-{n:03d}.zip", *WHOLE) for n in (*numbers, *beside)}
+    with pytest.raises(InputError, match=said):
+        place(*(pieces[n] for n in numbers))
+    assert not (tmp_path / "mars/bbox_train").exists()
+
+
+def test_an_archive_whose_name_ends_in_a_number_is_one(place, tmp_path):
+    assert_whole(place(zipped(tmp_path / "MARS-256.zip", *WHOLE)))
+
+
 def test_pieces_that_hold_the_same_are_refused(place, tmp_path):
     pieces = [zipped(tmp_path / f"MARS-00{number}.zip", *WHOLE) for number in (1, 2)]
     with pytest.raises(InputError, match=f"MARS-002.zip: 'bbox_train/{TRAIN}' stands in it twice"):
@@ -403,6 +432,18 @@ def test_a_bad_download_is_not_found_by_the_next_call(wrong, name, address, plac
         place(f"{address}/{name}")
     served.write_bytes(ANNOTATIONS) if name.endswith("csv") else zipped(served, *WHOLE)
     assert_whole(place(f"{address}/{name}"))
+
+
+def test_one_wrong_file_in_a_download_throws_nothing_away(address, tmp_path):
+    """The other parts are in place and noted, and the archive is not fetched a second time."""
+    served = zipped(tmp_path / "served/MARS.zip", *WHOLE)
+    root, origin = tmp_path / "mars", {"parts": {"mars_attributes.csv": {"from": "there", "sha256": "0123"}}}
+    for _ in range(2):
+        with pytest.raises(InputError, match="SHA-256"):
+            fetch("mars", root, root / "mars_attributes.csv", [f"{address}/MARS.zip"], origin, tmp_path / "r.json")
+        served.unlink(missing_ok=True)
+    assert (root / "bbox_train" / TRAIN).exists() and not (root / "mars_attributes.csv").exists()
+    assert json.loads((root / "fetched.json").read_text())["bbox_train"]["from"] == f"{address}/MARS.zip"
 
 
 def test_a_digest_that_is_corrected_fetches_anew(address, tmp_path):

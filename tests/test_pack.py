@@ -1,8 +1,10 @@
 """A pack holds the frames of a split as they are, and says so when it does not."""
 
+import mmap
 import pickle
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,7 +14,7 @@ from PIL import Image
 
 from vreid.__main__ import main
 from vreid.data.frames import FrameReader
-from vreid.data.pack import HEADER, INDEX, Pack, Packs, key_of, pack
+from vreid.data.pack import HEADER, INDEX, MAGIC, Pack, Packs, key_of, pack
 from vreid.data.tracklets import COLUMNS, expand_frames, write_tracklets
 from vreid.errors import InputError
 
@@ -78,10 +80,24 @@ def test_what_a_batch_needs_is_asked_of_the_disk_at_once(dataset, monkeypatch):
     assert asked == [(dataset / name).read_bytes() for name in names]  # and none of those again that are kept
 
 
-def test_to_ask_for_frames_beforehand_changes_nothing(dataset):
-    packs, names = Packs([packed(dataset, "train"), packed(dataset, "test")]), all_names()
-    packs.prefetch([*names, "bbox_train/0009.jpg"])
-    assert all(packs(name).tobytes() == (dataset / name).read_bytes() for name in names)
+def test_the_pages_of_a_frame_are_asked_of_the_disk(dataset):
+    """And of those that are in no pack, nothing."""
+    for name in all_names("train"):
+        (dataset / name).write_bytes((dataset / name).read_bytes() + bytes(3 * mmap.PAGESIZE + 100))
+    packs, asked = Packs([packed(dataset)]), []
+    (own,) = packs.packs
+    own.mapped = SimpleNamespace(madvise=lambda *given: asked.append(given))
+    packs.prefetch([*all_names("train"), "bbox_train/0009.jpg"])
+    assert [option for option, *_ in asked] == [mmap.MADV_WILLNEED] * 3
+    for name, (_, start, length) in zip(all_names("train"), asked, strict=True):
+        begin = own.content.tobytes().index((dataset / name).read_bytes())
+        assert start % mmap.PAGESIZE == 0 and start <= begin < start + mmap.PAGESIZE
+        assert start + length == begin + (dataset / name).stat().st_size
+
+
+def test_the_rule_goes_by_the_format(dataset):
+    rules = Path(__file__).resolve().parent.parent / "workflow/rules/data.smk"
+    assert f'format="{MAGIC.decode()}"' in rules.read_text()
 
 
 def test_what_another_process_is_sent_is_the_path(dataset):

@@ -1,4 +1,7 @@
-"""No step of any model waits for the device: on one whose tensors have no values, all of it runs."""
+"""No step of any model looks at a value on the device: on one whose tensors have none, all of it runs.
+
+Which leaves copies from the processor, and the optimiser, of which PyTorch has no form for such tensors.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -49,9 +52,8 @@ def test_a_step_looks_at_no_value(spec, world, nowhere):
     reader = FrameReader(root, spec.clips.height, spec.clips.width)
     data = training.TrainingData(table, "tiny", reader, spec, method)
     network = method.network(options, spec, data.population, None).to("meta", memory_format=torch.channels_last)
-    # The optimisers of a training are PyTorch's own, and have no form for such tensors.
     optimiser = torch.optim.SGD([{"params": list(network.parameters()), "share": 1.0}], lr=0.1, foreach=False)
     trainer = training.Trainer(spec, method, options, data, network.train(), optimiser, lambda network: {})
-    seen = trainer._step(data.batches[0], 1e-3)
+    seen = trainer.take_step(data.batches[0], 1e-3)
     assert {"loss", "dvdp", "spread"} <= seen.keys() and all(value.is_meta for value in seen.values())
     assert trainer.step == 1

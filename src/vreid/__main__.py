@@ -31,7 +31,7 @@ def fetch(a: argparse.Namespace) -> None:
 def obtain(a: argparse.Namespace) -> None:
     """Get one file from an address or a path; a download goes on where it broke off."""
     from vreid.fetch.download import obtain as run
-    from vreid.fetch.place import Source
+    from vreid.fetch.parts import Source
 
     source = Source.from_entry(a.source)
     try:

@@ -9,7 +9,7 @@ Ties: among equal distances the negatives come first, so a match has the worst r
 The numbers do not depend on the order of the gallery, and a model that tells nothing apart gains nothing.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -63,7 +63,8 @@ def evaluate_rank(
     gallery_pids, gallery_camids = _labels("gallery", gallery_pids, gallery_camids)
     distances = _checked(distances, (len(query_pids), len(gallery_pids)))
     gallery = _Gallery.of(gallery_pids, gallery_camids)
-    return _summary(_match_ranks(distances, query_pids, query_camids, gallery), gallery, ap, ranks)
+    scores = [_score(found, [ap]) for found in _match_ranks(distances, query_pids, query_camids, gallery)]
+    return _summary([first for first, _ in scores], [precisions[ap] for _, precisions in scores], gallery, ranks)
 
 
 def evaluate_features(
@@ -91,18 +92,23 @@ def evaluate_features(
         raise ValueError(f"{len(features)} features, {len(pids)} pids, {len(is_query)} query marks: not one each")
     views = {p.queries_in_gallery for p in protocols}
     galleries = {inside: _Gallery.of(pids, camids, ~is_query | inside) for inside in views}
-    found = {inside: [] for inside in views}
+    kinds = {inside: {p.ap for p in protocols if p.queries_in_gallery == inside} for inside in views}
+    firsts = {inside: [] for inside in views}
+    precisions = {(inside, ap): [] for inside in views for ap in kinds[inside]}
     queries = np.flatnonzero(is_query)
     chunk = max(1, min(chunk, 2**24 // max(1, len(features))))
     for start in range(0, len(queries), chunk):
         rows = queries[start : start + chunk]
         block = _checked(distance(features[rows], features), (len(rows), len(features)), first_row=start)
         for inside, gallery in galleries.items():
-            found[inside] += _match_ranks(block, pids[rows], camids[rows], gallery)
+            for found in _match_ranks(block, pids[rows], camids[rows], gallery):
+                first, by_kind = _score(found, kinds[inside])
+                firsts[inside].append(first)
+                for ap, precision in by_kind.items():
+                    precisions[inside, ap].append(precision)
         del block  # or it would be held while the next one is made
-    return {
-        p.name: _summary(found[p.queries_in_gallery], galleries[p.queries_in_gallery], p.ap, ranks) for p in protocols
-    }
+    found = {p.name: (inside := p.queries_in_gallery, precisions[inside, p.ap]) for p in protocols}
+    return {name: _summary(firsts[inside], own, galleries[inside], ranks) for name, (inside, own) in found.items()}
 
 
 def attribute_scores(recognised: np.ndarray, annotated: np.ndarray) -> dict[str, float]:
@@ -132,7 +138,10 @@ def average_precision(ranks: np.ndarray, kind: AveragePrecision) -> float:
 
     With the precision P(r) = matches at ranks up to r / r, the mean over the ranks r of the matches of
     P(r) for "hits", and of (P(r - 1) + P(r)) / 2 with P(0) = 1 for "trapezoid" (MARS's own script).
+    Raises ValueError for any other `kind`.
     """
+    if kind not in get_args(AveragePrecision):
+        raise ValueError(f"no average precision is called {kind!r}; there are {get_args(AveragePrecision)}")
     if not len(ranks):
         return float("nan")
     hits = np.arange(1, len(ranks) + 1)
@@ -158,15 +167,14 @@ class _Gallery:
         return cls(columns, pids[columns], camids[columns])
 
 
-def _match_ranks(distances, query_pids, query_camids, gallery: _Gallery) -> list[np.ndarray]:
+def _match_ranks(distances, query_pids, query_camids, gallery: _Gallery) -> Iterator[np.ndarray]:
     """The ascending 1-based ranks of each query's matches: matches so far + negatives not farther away."""
     starts = np.searchsorted(gallery.pids, query_pids, "left")
     stops = np.searchsorted(gallery.pids, query_pids, "right")
-    match_ranks = []
     for row, camid, start, stop in zip(distances, query_camids, starts, stops):
         other_camera = gallery.camids[start:stop] != camid
         if not other_camera.any():
-            match_ranks.append(np.empty(0, np.intp))
+            yield np.empty(0, np.intp)
             continue
         nearest = row[gallery.columns]
         person = np.sort(nearest[start:stop])
@@ -174,19 +182,21 @@ def _match_ranks(distances, query_pids, query_camids, gallery: _Gallery) -> list
         # Counting needs the sorted values only, and sorting values is many times faster than an argsort.
         nearest.sort()
         negatives = nearest.searchsorted(matches, "right") - person.searchsorted(matches, "right")
-        match_ranks.append(negatives + np.arange(1, len(matches) + 1))
-    return match_ranks
+        yield negatives + np.arange(1, len(matches) + 1)
 
 
-def _summary(match_ranks: list[np.ndarray], gallery: _Gallery, ap: str, ranks: Sequence[int]) -> dict:
-    if ap not in get_args(AveragePrecision):
-        raise ValueError(f"no average precision is called {ap!r}; there are {get_args(AveragePrecision)}")
-    first = np.array([found[0] if len(found) else 0 for found in match_ranks], np.intp)
+def _score(match_ranks: np.ndarray, kinds: Iterable[str]) -> tuple[int, dict[str, float]]:
+    """What is kept of one query: the rank of its first match, 0 without one, and its average precisions."""
+    first = int(match_ranks[0]) if len(match_ranks) else 0
+    return first, {kind: average_precision(match_ranks, kind) for kind in kinds}
+
+
+def _summary(firsts: list[int], precisions: list[float], gallery: _Gallery, ranks: Sequence[int]) -> dict:
+    first, precisions = np.array(firsts, np.intp), np.array(precisions)
     valid = first > 0
     if not valid.any():
         sizes = f"{len(first)} queries has a match among the {len(gallery.pids)} gallery tracklets"
         raise ValueError(f"none of the {sizes} (same pid, another camid)")
-    precisions = np.array([average_precision(found, ap) for found in match_ranks])
     return {
         "mAP": float(precisions[valid].mean()),
         **{f"R{k}": float((first[valid] <= k).mean()) for k in ranks},

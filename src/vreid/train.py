@@ -111,7 +111,7 @@ class Trainer:
     sums: dict[str, Tensor] = field(default_factory=dict)  # of the epoch that is running
     seconds: float = 0.0
     stepped: float = 0.0  # those of all steps, without validations
-    waited: float = 0.0  # and those of them for batches that were not read yet
+    waited: float = 0.0  # and those of them in which the processor had no batch; a GPU may have had work left
 
     @property
     def steps(self) -> int:
@@ -154,7 +154,7 @@ class Trainer:
             asked = time.monotonic()
             batch = next(batches)
             self.waited += time.monotonic() - asked
-            for name, value in self._step(batch, rate).items():
+            for name, value in self.take_step(batch, rate).items():
                 self.sums[name] = self.sums.get(name, 0) + value
             saving.check()
             saving.unless_within(MIDWAY_SECONDS)
@@ -172,7 +172,7 @@ class Trainer:
         rate = learning_rate(self.step - 1, self.steps, self.spec.training)
         return {"epoch": epoch, "step": self.step, "lr": rate, **means, "seconds": None, **scores}
 
-    def _step(self, batch: clips.Batch, rate: float) -> dict[str, Tensor]:
+    def take_step(self, batch: clips.Batch, rate: float) -> dict[str, Tensor]:
         """One step; returns the loss, its terms, and the batch's DVDP."""
         labels = self.data.labels(batch.tracklets)
         with autocast(self.spec.training.precision):

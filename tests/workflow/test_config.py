@@ -23,7 +23,7 @@ from vreid import spec
 from vreid.completion import train as completion
 from vreid.data import layouts
 from vreid.errors import InputError
-from vreid.fetch.place import parts_of
+from vreid.fetch.parts import parts_of
 from vreid.metrics import PROTOCOLS
 from vreid.models import method, multitask, trunk
 from vreid.models.vrstc import regions

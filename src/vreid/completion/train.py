@@ -277,7 +277,7 @@ class CompletionTrainer:
         first = len(self.history) * self.options.report_every
         last = min(self.options.steps, first + self.options.report_every)
         while self.step < last:
-            for name, value in self._step(next(batches)).items():
+            for name, value in self.take_step(next(batches)).items():
                 self.sums[name] = self.sums.get(name, 0) + value
             saving.check()
             saving.unless_within(MIDWAY_SECONDS)
@@ -290,7 +290,7 @@ class CompletionTrainer:
         self.sums = {}
         return {"step": last, **means, "held_out_l1": scores["l1"], "held_out_psnr": scores["psnr"], "seconds": None}
 
-    def _step(self, batch: Batch) -> dict[str, Tensor]:
+    def take_step(self, batch: Batch) -> dict[str, Tensor]:
         for optimiser, rate in ((self.optimiser, self.options.lr), (self.teacher, self.options.lr_discriminator)):
             for group in optimiser.param_groups:
                 group["lr"] = rate * rate_left(self.step, self.options)

@@ -18,7 +18,7 @@ def decoded(encoded: np.ndarray) -> Tensor:
 
 
 def fault(frame: bytes) -> str | None:
-    """What is wrong with the bytes of a frame; only one without a JPEG's first and last marker is decoded for it."""
+    """What is wrong with the bytes of a frame, if that shows at its ends: else it is not decoded for this."""
     if not frame:
         return "the frame is empty (0 bytes)"
     if not (frame.startswith(START) and frame.endswith(END)):

@@ -113,7 +113,7 @@ def pack(index_path: Path, root: Path, split: str, out: Path) -> None:
     """Write the frames of a split (train, or test: queries, gallery and junk) of a tracklet table, found below `root`.
 
     Then all are read from it, and the checksum of each is compared. Raises InputError where frames are not there, or
-    are no whole JPEGs, after all have been looked at: it says how many, and names the first of them.
+    were cut short, after all have been looked at: it says how many, and names the first of them.
     """
     table = read_tracklets(index_path)
     templates = table.loc[table["split"].isin(SPLITS[split]), "frames"]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vreid.experiment.runs import Run
-from vreid.fetch.place import Part, parts_of
+from vreid.fetch.parts import Part, parts_of
 
 FETCHED = "results/fetched/{dataset}.json"
 

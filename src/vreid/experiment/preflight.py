@@ -13,7 +13,7 @@ from vreid.experiment.readable import REFERRING, Readable
 from vreid.experiment.references import repeated_numbers, unknown_names
 from vreid.experiment.trainings import IMAGENET, start_of
 from vreid.fetch.download import digest_of, is_address
-from vreid.fetch.place import Part, Source, came_from, known_of
+from vreid.fetch.parts import Part, Source, came_from, known_of
 from vreid.spec import SECTIONS, Trunk
 from vreid.tables import places
 

@@ -2,6 +2,7 @@
 
 import bz2
 import contextlib
+import errno
 import gzip
 import lzma
 import shutil
@@ -22,7 +23,15 @@ MOST_EXPANSION = 100  # times the archive's size; frames are JPEG, which hardly 
 MOST_MEMBERS = 5_000_000  # MARS has 1.2 million frames
 LINK = "a link or a device; if you trust this archive, unpack it by hand, and give the folder"
 SLACK = 10 * 2**20  # bytes that are unpacked in any case
-TORN = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, NotImplementedError)
+TORN = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    NotImplementedError,
+    UnicodeDecodeError,  # of names
+)
 
 
 class Member(NamedTuple):
@@ -88,7 +97,8 @@ def unpack(path: Path, folder: Path, wanted: Callable[[str], bool] = lambda name
             bar.step(member.read // scale - bar.done)
     except (*TORN, OSError) as error:
         if isinstance(error, OSError) and error.errno:  # of the disk, and not of who decompresses
-            raise InputError(f"{path}: it cannot be unpacked into {folder} ({error.strerror}); make room") from None
+            room = "; make room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+            raise InputError(f"{path}: it cannot be unpacked into {folder} ({error.strerror}){room}") from None
         raise WrongFile(f"{path}: torn, or no archive of a kind that is known ({error}); get it again") from None
 
 

@@ -187,6 +187,8 @@ def _transfer(part: Part, stall: float) -> None:
         with urllib.request.urlopen(urllib.request.Request(part.address, headers=headers), timeout=stall) as response:
             if response.status not in (200, 206):
                 raise InputError(f"{part.address}: the server sends no file (status {response.status}); {BY_HAND}")
+            if (packed := response.headers.get("Content-Encoding", "identity")) != "identity":
+                raise InputError(f"{part.address}: the server sends the file in the encoding {packed!r}; {BY_HAND}")
             if part.size and response.status == 200 and response.headers.get_content_type() == "text/html":
                 raise InputError(f"{part.address}: {A_PAGE}: {BY_HAND}. What had come is kept")
             total = part.goes_on(response.headers) if response.status == 206 else part.start(response.headers)
