@@ -23,7 +23,7 @@ def main() -> None:
         ]
     met = sum("| met |" in row for row in rows)
     lines = [
-        f"{met} of {len(rows)} are met. Each page says how it was measured, and of which code. Not measured at all, for "
+        f"{met} of {len(rows)} are met. Each page says how it was measured, and of which code. Not measured, for "
         "want of a GPU: a learning curve on one, embedding there, whether a compiled step is worth its compilation.",
         "",
         "| page | of | asked | measured | | on | commit |",
