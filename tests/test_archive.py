@@ -110,6 +110,15 @@ def test_a_bomb_is_stopped_before_it_fills_the_disk(kind, tmp_path, monkeypatch)
     assert written <= 100 * path.stat().st_size + archive.SLACK
 
 
+def test_a_zip_with_a_name_that_is_no_text_is_torn(tmp_path):
+    path = packed(tmp_path / "names.zip", {"a\u00e9": b"content"})
+    content = path.read_bytes()
+    assert content.count("a\u00e9".encode()) == 2
+    path.write_bytes(content.replace("a\u00e9".encode(), b"a\xff\xff"))
+    with pytest.raises(InputError, match="torn"):
+        unpack(path, tmp_path / "out")
+
+
 def test_a_zip_that_lies_about_a_size_is_torn(tmp_path):
     path = packed(tmp_path / "liar.zip", {"zeros": bytes(5000)})
     content = path.read_bytes()

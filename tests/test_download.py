@@ -1,5 +1,6 @@
 """A file over HTTP from a server that does everything that servers do."""
 
+import gzip
 import hashlib
 import json
 import os
@@ -120,6 +121,9 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(CONTENT)
 
+    def compressed(self, asked):
+        self.answer(gzip.compress(CONTENT), Content_Encoding="gzip")
+
     def a_web_page(self, asked):
         self.answer(b"\n<!DOCTYPE html><html>Confirm that you want to download this</html>")
 
@@ -214,6 +218,7 @@ def test_a_server_that_resumes_another_version_is_not_believed(server, tmp_path)
         ("forbidden", r"refuses to give the file \(status 403\)"),
         ("gone", r"there is no such file any more \(status 404\)"),
         ("promising-too-little", f"but {DIGEST} is that of the file looked for"),
+        ("compressed", "the server sends the file in the encoding 'gzip'"),
         ("a-web-page", "a web page came, and not the file"),
         ("another-piece", "the server sends a piece of another file, or another piece"),
         ("no-content", r"the server sends no file \(status 204\)"),
