@@ -1,9 +1,10 @@
 """MARS's structure at its full size, from archives to rank-k: `uv run python benchmarks/full_scale.py FOLDER`.
 
-Every one of the 1.19 M frame names, the real split and annotations; the frames are some rendered ones, repeated under
-these names by person, so that no score of it says anything of MARS. Archives are made and served on this machine; then
-every step is the verb that the workflow calls. Writes full_scale.md beside this file, anew after each step. FOLDER, of
-which 40 GB are used, is left as it is (reading.py reads there); archives that are there already are not made again.
+As many frames as MARS has, under names that are rebuilt from its split files (tests/realdata.py says how), its real
+split and annotations; the frames are some rendered ones, repeated by person, so that no score of it says anything of
+MARS. Archives are made and served on this machine; then every step is the verb that the workflow calls. Writes
+full_scale.md beside this file, anew after each step. FOLDER, of which 40 GB are used, is left as it is (reading.py
+reads there); archives that are there already are not made again.
 """
 
 import contextlib
@@ -131,8 +132,9 @@ def size(path: Path) -> str:
 
 def page(folder: Path, taken: dict[str, Used]) -> list[str]:
     lines = [
-        "Every frame name of MARS, its split and its annotations; the frames are rendered ones of 256×128, repeated by "
-        f"person. bbox_train.zip has {size(folder / 'served/bbox_train.zip')}, bbox_test.zip "
+        "MARS's split and annotations, and as many frames as it has, under names that are rebuilt from its split "
+        "files; the frames are rendered ones of 256×128, repeated by person. "
+        f"bbox_train.zip has {size(folder / 'served/bbox_train.zip')}, bbox_test.zip "
         f"{size(folder / 'served/bbox_test.zip')}, on a server of this machine. The model is "
         "`asta+aitl` on the small trunk of width 8 at 64×32, of one epoch; its scores say nothing.",
         "",

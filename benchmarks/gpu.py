@@ -273,15 +273,15 @@ def embedding(spec: Spec, index: Path, root: Path, tested: int, workers: int, ro
     }
 
 
-def said_of_embedding(found: Mapping[str, Any]) -> list[str]:
-    ratio = statistics.median(plain / whole for plain, whole in zip(found["bare"], found["whole"], strict=True))
-    pace = found["in_clips"] / statistics.median(found["whole"])
-    reading = f"by {found['workers']} processes" if found["workers"] else "in the same process"
+def said_of_embedding(own: Mapping[str, Any], found: Mapping[str, Any] = {}) -> list[str]:
+    ratio = statistics.median(plain / whole for plain, whole in zip(own["bare"], own["whole"], strict=True))
+    pace = own["in_clips"] / statistics.median(own["whole"])
+    reading = f"by {own['workers']} processes" if own["workers"] else "in the same process"
     return [
         "## Embedding",
-        f"{found['tracklets']} tracklets of {found['frames']:,} frames, in clips of {found['in_clips']:,}; read and "
-        f"decoded {reading}: {pace:,.1f} frames a second, {ratio:.2f} of the network's own forward pass over the same "
-        "batches in memory.",
+        f"{own['tracklets']} tracklets, {own['frames']:,} frames in all, {own['in_clips']:,} with the last clips "
+        f"filled up; read and decoded {reading}: {pace:,.1f} frames a second, {ratio:.2f} of the network's own forward "
+        "pass over the same batches in memory.",
         aim("embedding's frames a second over those of the bare forward pass", ratio, at_least=0.95),
     ]
 
@@ -345,25 +345,24 @@ def measure(folder: Path) -> dict[str, Any]:
         "bfloat16, 512 frames": bare_trunk(512, "bfloat16"),
     }
     proposed = next(spec for spec in specs(config) if spec.model == CURVE["model"])
-    found["loading"] = loading(proposed, index, root, workers)
-    keep(found)
-    found["turns"], found["failed"] = {}, {}
-    try:
-        found["turns"] = by_turns(config, index, root)
-    except Exception as error:
-        found["failed"]["steps that take turns"] = f"{type(error).__name__}: {error}"
-    found["embedding"] = embedding(proposed, index, root, 10_000, workers, 3)
-    keep(found)
-    found["steps"], found["curve"] = [], {}
-    try:
-        found["curve"] = curve(config, folder, index, root, workers)
-    except RuntimeError as error:
-        found["failed"]["the whole training"] = str(error)
-    keep(found)
+    found |= {"steps": [], "failed": {}}
+    wanted = {
+        "loading": lambda: loading(proposed, index, root, workers),
+        "turns": lambda: by_turns(config, index, root),
+        "embedding": lambda: embedding(proposed, index, root, 10_000, workers, 3),
+        "curve": lambda: curve(config, folder, index, root, workers),
+    }
+    for name, work in wanted.items():
+        try:
+            found[name] = work()
+        except Exception as error:  # the page says which; the others are measured all the same
+            found["failed"][name] = f"{type(error).__name__}: {error}"
+        torch.cuda.empty_cache()
+        keep(found)
     for spec in specs(config):
         try:
             found["steps"].append(step_cost(spec, index, root))
-        except Exception as error:  # the page says which; the others are measured all the same
+        except Exception as error:
             found["failed"][spec.model] = f"{type(error).__name__}: {error}"
         torch.cuda.empty_cache()
         keep(found)
@@ -404,10 +403,9 @@ def page(found: Mapping[str, Any]) -> str:
         }
     )
     whole = rows[rows["model"] == CURVE["model"]].iloc[0]
-    again = next(step["seconds"] for step in found["steps"] if step["model"] == CURVE["model"])
-    most = round(1.1 * whole["by GMAC"], 2)
+    whole_gmac = next(step["gmac"] / step["frames"] for step in found["steps"] if step["model"] == CURVE["model"])
+    most = round(1.1 * whole_gmac / bare_gmac, 2)
     waits = steps["synchronisations"].map(set).explode().dropna().value_counts()
-    load = found["loading"]
     trunks = pd.DataFrame(
         [
             {"pass": name, "ms": round(1e3 * value, 1), "frames/s": round(frames_of(name) / value)}
@@ -439,27 +437,33 @@ def page(found: Mapping[str, Any]) -> str:
         + (", ".join(f"{place} ({count} models)" for place, count in sorted(waits.items())) or "nowhere")
         + ".",
     ]
-    if found.get("turns"):
-        parts += said_of_turns(found["turns"])
     if found["failed"]:
         parts += ["Not measured: " + "; ".join(f"`{name}`: {error}" for name, error in found["failed"].items())]
-    parts += [
+    for name, said in SAID.items():
+        parts += said(found[name], found) if found.get(name) else []
+    return "\n\n".join(parts) + "\n"
+
+
+def said_of_loading(load: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
+    waiting = 1 - load["had"] / load["read"]
+    lines = [
         "## Reading frames",
         f"{CURVE['model']}, {load['workers']} loading processes: {1e3 * load['had']:.1f} ms a step with its batch at "
-        f"hand, {1e3 * load['read']:.1f} ms with batches read, decoded and augmented "
-        f"({1 - load['had'] / load['read']:.1%} of the time is waiting, the copy to the GPU among it); reading "
-        f"alone takes {1e3 * load['loaded']:.1f} ms a batch, "
+        f"hand, {1e3 * load['read']:.1f} ms with batches read, decoded and augmented ({waiting:.1%} of the time is "
+        f"waiting, the copy to the GPU among it); reading alone takes {1e3 * load['loaded']:.1f} ms a batch, "
         f"{load['frames'] / load['loaded'] / load['workers']:.0f} frames a second and process.",
-        aim("the share of waiting", 1 - load["had"] / load["read"], at_most=0.02),
-        f"The same step took {load['had'] / again:.2f} times what it took for the table above: so far apart are two "
-        "measurements of one run.",
+        aim("the share of waiting", waiting, at_most=0.02),
     ]
-    if "embedding" in found:
-        parts += said_of_embedding(found["embedding"])
-    return "\n\n".join([*parts, *(whole_training(found["curve"]) if found["curve"] else [])]) + "\n"
+    again = next((step["seconds"] for step in found["steps"] if step["model"] == CURVE["model"]), None)
+    if again:
+        lines.append(
+            f"The same step took {load['had'] / again:.2f} times what it took for the table above: so far apart are "
+            "two measurements of one run."
+        )
+    return lines
 
 
-def said_of_turns(turns: Mapping[str, list[float]]) -> list[str]:
+def said_of_turns(turns: Mapping[str, list[float]], found: Mapping[str, Any]) -> list[str]:
     bare = turns["the bare trunk"]
     rows = [
         {
@@ -481,7 +485,7 @@ def frames_of(name: str) -> int:
     return next((int(word) for word in name.split() if word.isdigit()), 128)
 
 
-def whole_training(run: Mapping[str, Any]) -> list[str]:
+def said_of_training(run: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
     history, scores = pd.DataFrame(run["history"]), run["metrics"]["protocols"]["queries-removed"]
     shown = [name for name in ("epoch", "step", "loss", "dvdp", "spread", "seconds", "mAP", "R1") if name in history]
     took = ", ".join(f"{name} {value:.0f}" for name, value in run["seconds"].items())
@@ -496,6 +500,14 @@ def whole_training(run: Mapping[str, Any]) -> list[str]:
         f"{record['seconds_in_steps']:.0f} s of all steps, {share:.1%} went by until a batch was there.",
         f"Scores under queries-removed: mAP {scores['mAP']:.3f}, R1 {scores['R1']:.3f}.",
     ]
+
+
+SAID = {
+    "turns": said_of_turns,
+    "loading": said_of_loading,
+    "embedding": said_of_embedding,
+    "curve": said_of_training,
+}
 
 
 def main() -> None:

@@ -35,6 +35,7 @@ def main() -> None:
         start = [command(sys.executable, "-c", "import pandas, scipy.io", cores=core) for _ in range(ROUNDS)]
         table = read_tracklets(annotated)
     lines = [
+        "MARS's split files and annotations, and a list of frame names that is rebuilt from them: "
         f"{len(table):,} tracklets, {table['num_frames'].sum():,} frames, {table['pose'].notna().sum():,} annotated.",
         f"On one core, medians of {ROUNDS} runs of the whole command, imports included.",
         "",

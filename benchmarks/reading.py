@@ -5,6 +5,7 @@ candidates take turns, and ratios are those within a round. Writes reading.md be
 """
 
 import json
+import math
 import os
 import statistics
 import sys
@@ -186,17 +187,33 @@ def by_processes(table: pd.DataFrame, packs: Path) -> list[str]:
         pace[workers] = (LOADED - ahead) * BATCH / (time.perf_counter() - began)
         loaded.close()
     (HERE / "reading.json").write_text(json.dumps({"cpu": cpu_name(), "frames_per_second": pace}, indent=1) + "\n")
-    measured = json.loads((HERE / "gpu.json").read_text())
-    step = next(step for step in measured["steps"] if step["model"] == "asta+aitl")
-    asked = step["clips"] * step["frames"] / step["seconds"]
-    most = max(each["clips"] * each["frames"] / each["seconds"] for each in measured["steps"])
     return [
         "## Through loading processes, warm",
         "",
         "Batches read by processes of their own, from a pack, and taken by one that does nothing else: "
         + ", ".join(f"{found:,.0f} frames a second from {workers}" for workers, found in pace.items())
-        + f". A training of {step['model']} on the {measured['device']} of gpu.md takes {asked:,.0f}, and every other "
-        f"model no more than {most:,.0f}.",
+        + ".",
+        "",
+        *processes_needed(pace[max(pace)] / max(pace)),
+    ]
+
+
+def processes_needed(pace: float) -> list[str]:
+    """How many processes read as fast as steps of gpu.md are, by the faster where one was measured twice."""
+    measured = json.loads((HERE / "gpu.json").read_text())
+    load = measured["loading"]
+    there = load["frames"] / load["loaded"] / load["workers"]
+    asked = {step["model"]: step["clips"] * step["frames"] / step["seconds"] for step in measured["steps"]}
+    asked["asta+aitl"] = max(asked["asta+aitl"], load["frames"] / load["had"])
+    shown = ["asta+aitl", max(asked, key=asked.get)]
+    taken = " and ".join(f"{asked[model]:,.0f} frames a second ({model})" for model in shown)
+    here_needed, there_needed = (
+        " and ".join(str(math.ceil(asked[model] / each)) for model in shown) for each in (pace, there)
+    )
+    return [
+        f"On the {measured['device']} of gpu.md, steps take {taken}, the most of all. At {pace:,.0f} frames a second, "
+        f"as here, {here_needed} processes read so much, with a core each, if they slow each other down no further; "
+        f"at the {there:,.0f} of each of gpu.md's {load['workers']}, by the code of that day, {there_needed}.",
     ]
 
 

@@ -143,7 +143,8 @@ def test_pieces_may_stand_apart_in_the_list_or_lie_in_a_folder(place, tmp_path):
     [
         ((1, 3), (), "some before the last are missing"),
         ((2, 3), (), "some before the last are missing"),
-        ((1,), (2,), r"MARS-002\.zip is the next one; name it too"),
+        ((1,), (2,), r"MARS-002\.zip is another one; name it too"),
+        ((2,), (1,), r"MARS-001\.zip is another one; name it too"),
     ],
 )
 def test_of_an_archive_in_pieces_all_must_be_given(numbers, beside, said, place, tmp_path):
@@ -444,6 +445,32 @@ def test_one_wrong_file_in_a_download_throws_nothing_away(address, tmp_path):
         served.unlink(missing_ok=True)
     assert (root / "bbox_train" / TRAIN).exists() and not (root / "mars_attributes.csv").exists()
     assert json.loads((root / "fetched.json").read_text())["bbox_train"]["from"] == f"{address}/MARS.zip"
+
+
+def test_a_piece_that_is_wrong_takes_no_other_with_it(address, tmp_path):
+    served, root = tmp_path / "served", tmp_path / "mars"
+    first = zipped(served / "MARS-001.zip", *WHOLE[:1])
+    (served / "MARS-002.zip").write_bytes(b"<html>Too many have asked for this file</html>")
+    sources = [f"{address}/MARS-00{number}.zip" for number in (1, 2)]
+    arguments = ("mars", root, root / "mars_attributes.csv", sources, ORIGIN, tmp_path / "record.json")
+    with pytest.raises(InputError, match="a web page came"):
+        fetch(*arguments)
+    first.unlink()  # what has come is not asked for again
+    zipped(served / "MARS-002.zip", *WHOLE[1:])
+    fetch(*arguments)
+    assert_whole(root)
+
+
+@pytest.mark.parametrize("start", [b"Rar!\x1a\x07", b"7z\xbc\xaf\x27\x1c", b"\x28\xb5\x2f\xfd"])
+def test_an_archive_of_another_kind_is_kept(start, address, tmp_path):
+    """To fetch it again would not help."""
+    served, root = tmp_path / "served/MARS.rar", tmp_path / "mars"
+    served.write_bytes(start + b"and so on")
+    arguments = ("mars", root, root / "mars_attributes.csv", [f"{address}/MARS.rar"], ORIGIN, tmp_path / "record.json")
+    for _ in range(2):
+        with pytest.raises(InputError, match="of a kind that is not unpacked here; unpack it by hand"):
+            fetch(*arguments)
+        served.unlink(missing_ok=True)
 
 
 def test_a_digest_that_is_corrected_fetches_anew(address, tmp_path):

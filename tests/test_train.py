@@ -467,6 +467,12 @@ def test_the_step_at_which_a_training_is_told_to_end_is_not_lost(world, tmp_path
     assert "resumed after epoch 3, step 7" in capsys.readouterr().err
 
 
+def test_seconds_of_steps_and_of_waiting_are_saved_together_within_an_epoch(world, tmp_path):
+    assert train_until_told("in the first epoch", **arguments(world, tmp_path, spec())) == 143
+    saved = checkpoints.load_newest(tmp_path / "resume")
+    assert saved["step"] == 1 and 0 < saved["waited"] < saved["stepped"] <= saved["seconds"]
+
+
 def test_a_training_saves_within_an_epoch_too(world, finished, tmp_path, capsys, monkeypatch):
     assert train_until("long in the middle of an epoch", **arguments(world, tmp_path, spec()))
     assert_same_run(train(world, tmp_path, spec()), finished)

@@ -148,19 +148,21 @@ class Trainer:
         if not self.sums:  # so that a network with dropout resumes exactly too
             torch.manual_seed(1_000_003 * self.spec.seed + epoch)
         self.network.train()
-        began = time.monotonic()
         for _ in range(epoch * self.data.steps_per_epoch - self.step):
             rate = learning_rate(self.step, self.steps, self.spec.training)
             asked = time.monotonic()
             batch = next(batches)
-            self.waited += time.monotonic() - asked
+            there = time.monotonic()
             for name, value in self.take_step(batch, rate).items():
                 self.sums[name] = self.sums.get(name, 0) + value
+            self.waited += there - asked
+            self.stepped += time.monotonic() - asked
             saving.check()
             saving.unless_within(MIDWAY_SECONDS)
             progress.step(note=f"epoch {epoch}")
+        asked = time.monotonic()
         means = {name: float(value) / self.data.steps_per_epoch for name, value in self.sums.items()}
-        self.stepped += time.monotonic() - began
+        self.stepped += time.monotonic() - asked  # until the device is done with the steps
         if not np.isfinite(means["loss"]):
             raise InputError(
                 f"models.{self.spec.model}: the loss is {means['loss']} in epoch {epoch}; lower `training.lr`"

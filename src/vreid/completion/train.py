@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -161,10 +162,16 @@ def in_order(count: int, regions: int, size: int):
 
 def region_masks(region: Tensor, size: tuple[int, int], regions: int) -> Tensor:
     """(B,) → (B, 1, H, W), 1 within the region."""
-    masks = torch.zeros(regions, 1, *size)
-    for mask, rows in zip(masks, strip_rows(size[0], regions)):
-        mask[:, rows] = 1
-    return masks.to(region.device)[region]
+    return _all_masks(size, regions, region.device)[region]
+
+
+@cache  # made anew for every batch, they would make the processor wait for the GPU
+def _all_masks(size: tuple[int, int], regions: int, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):  # or a training could not use them after its errors were measured
+        masks = torch.zeros(regions, 1, *size)
+        for mask, rows in zip(masks, strip_rows(size[0], regions)):
+            mask[:, rows] = 1
+        return masks.to(device)
 
 
 # ---- how well it is learnt ----
@@ -235,8 +242,9 @@ class CompletionTrainer:
     seconds: float = 0.0
 
     def __post_init__(self):
-        self.optimiser = torch.optim.Adam(self.network.parameters(), lr=self.options.lr)
-        self.teacher = torch.optim.Adam(self.discriminators.parameters(), lr=self.options.lr_discriminator)
+        rates = self.options.lr, self.options.lr_discriminator
+        self.optimiser = torch.optim.Adam(self.network.parameters(), lr=rates[0], fused=True)
+        self.teacher = torch.optim.Adam(self.discriminators.parameters(), lr=rates[1], fused=True)
 
     @property
     def changing(self) -> dict[str, Any]:
@@ -295,7 +303,7 @@ class CompletionTrainer:
             for group in optimiser.param_groups:
                 group["lr"] = rate * rate_left(self.step, self.options)
         x, before, after = batch.frames.to(device(), non_blocking=True).float() / 255
-        region, person = batch.region.to(device()), batch.person.to(device())
+        region, person = (own.to(device(), non_blocking=True) for own in (batch.region, batch.person))
         mask = region_masks(region, x.shape[2:], self.regions)
         tops = mask[:, 0, :, 0].argmax(1)
         with autocast(self.options.precision):

@@ -21,6 +21,8 @@ from vreid.progress import Progress
 BLOCK = 2**20  # bytes
 MOST_EXPANSION = 100  # times the archive's size; frames are JPEG, which hardly shrinks, and lists of names shrink less
 MOST_MEMBERS = 5_000_000  # MARS has 1.2 million frames
+OTHERS = (b"Rar!", b"7z\xbc\xaf", b"\x28\xb5\x2f\xfd")  # how archives begin that are not unpacked here: rar, 7z, zstd
+UNKNOWN = "an archive of a kind that is not unpacked here; unpack it by hand, and give the folder"
 LINK = "a link or a device; if you trust this archive, unpack it by hand, and give the folder"
 SLACK = 10 * 2**20  # bytes that are unpacked in any case
 TORN = (
@@ -29,7 +31,6 @@ TORN = (
     zlib.error,
     lzma.LZMAError,
     EOFError,
-    NotImplementedError,
     UnicodeDecodeError,  # of names
 )
 
@@ -44,6 +45,10 @@ class Member(NamedTuple):
 
 
 def is_archive(path: Path) -> bool:
+    """Whether it is a zip or a tar; raises InputError for an archive of another kind, which no second try will mend."""
+    with open(path, "rb") as file:
+        if file.read(6).startswith(OTHERS):
+            raise InputError(f"{path}: {UNKNOWN}")
     return is_tar(path) or zipfile.is_zipfile(path)
 
 
@@ -95,6 +100,8 @@ def unpack(path: Path, folder: Path, wanted: Callable[[str], bool] = lambda name
             except (FileExistsError, IsADirectoryError, NotADirectoryError):
                 raise InputError(f"{path}: {member.name!r} stands in it twice, or as a folder too") from None
             bar.step(member.read // scale - bar.done)
+    except NotImplementedError as error:  # of a zip whose method of compression Python does not know
+        raise InputError(f"{path}: {UNKNOWN} ({error})") from None
     except (*TORN, OSError) as error:
         if isinstance(error, OSError) and error.errno:  # of the disk, and not of who decompresses
             room = "; make room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""

@@ -1,5 +1,6 @@
 """What a source holds of a dataset's parts, and how it is taken from there."""
 
+import contextlib
 import hashlib
 import os
 import re
@@ -47,15 +48,16 @@ def _checked(pieces: list[Source]) -> list[Source]:
     """The pieces in their order."""
     pieces = sorted(pieces, key=lambda piece: piece.name)
     numbers = [int(PIECE.search(piece.name)[2]) for piece in pieces]
+    names = ", ".join(piece.where for piece in pieces)
+    for piece, number in ((pieces[0], numbers[0] - 1), (pieces[-1], numbers[-1] + 1)):
+        path = Path(piece.where).expanduser()
+        beside = path.with_name(PIECE.sub(lambda found, number=number: f"{found[1] or ''}-{number:03d}", path.name))
+        if beside.exists():
+            raise InputError(f"{names}: pieces of an archive, and {beside} is another one; name it too in `fetch`")
     if len(pieces) == 1 and numbers != [1] and not PIECE.search(pieces[0].name)[1]:
         return pieces  # a name that ends so for another reason
-    names = ", ".join(piece.where for piece in pieces)
     if numbers != list(range(1, len(pieces) + 1)):
         raise InputError(f"{names}: pieces of an archive, of which some before the last are missing; correct `fetch`")
-    last = Path(pieces[-1].where).expanduser()
-    after = last.with_name(PIECE.sub(lambda found: f"{found[1] or ''}-{len(pieces) + 1:03d}", last.name))
-    if after.exists():
-        raise InputError(f"{names}: pieces of an archive, and {after} is the next one; name it too in `fetch`")
     return pieces
 
 
@@ -79,28 +81,29 @@ class Taker:
     came: dict[str, dict] = field(default_factory=dict)
 
     def take(self, pieces: Sequence[Source]) -> None:
-        """From one source, or from all pieces of an archive; raises InputError where something is wrong with it.
-
-        A download that is not what it should be, or torn, is thrown away: the next call shall fetch another.
-        """
-        downloaded, paths = [], []
-        try:
-            for source in pieces:
-                path = Path(source.where).expanduser()
-                if is_address(source.where):
-                    # Two addresses may end in the same name.
-                    folder = hashlib.sha256(source.where.encode()).hexdigest()[:12]
-                    path = self.workshop / folder / source.name
-                    downloaded.append(path)
+        """From one source, or from all pieces of an archive; raises InputError where something is wrong with it."""
+        paths = []
+        for source in pieces:
+            path = Path(source.where).expanduser()
+            if is_address(source.where):
+                # Two addresses may end in the same name.
+                path = self.workshop / hashlib.sha256(source.where.encode()).hexdigest()[:12] / source.name
+                with self._thrown_away_if_wrong(path):
                     download(source.where, path, source.sha256, self.patience)
-                elif not path.exists():
-                    raise InputError(f"{path}: no such archive, folder or file; correct `fetch` of this dataset")
-                elif path.is_file():
-                    check_digest(path, source.sha256, path)
-                paths.append(path)
-            self._from(paths, self.workshop / "unpacked", LEVELS)
+            elif not path.exists():
+                raise InputError(f"{path}: no such archive, folder or file; correct `fetch` of this dataset")
+            elif path.is_file():
+                check_digest(path, source.sha256, path)
+            paths.append(path)
+        self._from(paths, self.workshop / "unpacked", LEVELS)
+
+    @contextlib.contextmanager
+    def _thrown_away_if_wrong(self, path: Path) -> Iterator[None]:
+        """A download that is not what it should be, or torn: the next call shall not find it, but fetch another."""
+        try:
+            yield
         except WrongFile:
-            for path in downloaded:
+            if path.is_relative_to(self.workshop):
                 path.unlink(missing_ok=True)
             raise
 
@@ -115,26 +118,26 @@ class Taker:
             self._from_folder(path, path, os.symlink, DEPTH)
             self._from_archives(path, room, levels, DEPTH)
         elif single:
-            self._settle(single[0], path, os.symlink)
+            with self._thrown_away_if_wrong(path):
+                self._settle(single[0], path, os.symlink)
         else:
             self._from_archive(paths, room, levels)
 
     def _from_archive(self, pieces: Sequence[Path], room: Path, levels: int) -> None:
         for piece in pieces:
-            if not is_archive(piece):
-                looked = ", ".join(part.name for part in self._missing())
-                what = f"neither a whole zip or tar archive nor one of the parts {looked}"
-                raise WrongFile(f"{piece}: {what}; get it again")
+            with self._thrown_away_if_wrong(piece):
+                if not is_archive(piece):
+                    looked = ", ".join(part.name for part in self._missing())
+                    what = f"neither a whole zip or tar archive nor one of the parts {looked}"
+                    raise WrongFile(f"{piece}: {what}; get it again")
         shutil.rmtree(room, ignore_errors=True)
         try:
             for piece in pieces:
-                unpack(piece, room, self._wanted_of(piece))
-            try:
-                size = sum(piece.stat().st_size for piece in pieces)
-                self._from_folder(room, pieces[0], os.replace, DEEPEST, {"archive_bytes": size})
-                self._from_archives(room, room.with_name(f"{room.name}-within"), levels - 1, DEEPEST)
-            except WrongFile as fault:  # of something in it: the archive itself is whole
-                raise InputError(str(fault)) from None
+                with self._thrown_away_if_wrong(piece):
+                    unpack(piece, room, self._wanted_of(piece))
+            size = sum(piece.stat().st_size for piece in pieces)
+            self._from_folder(room, pieces[0], os.replace, DEEPEST, {"archive_bytes": size})
+            self._from_archives(room, room.with_name(f"{room.name}-within"), levels - 1, DEEPEST)
         finally:
             shutil.rmtree(room, ignore_errors=True)
 
