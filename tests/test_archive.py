@@ -14,6 +14,7 @@ import pytest
 from vreid.errors import InputError
 from vreid.fetch import archive
 from vreid.fetch.archive import is_archive, unpack
+from vreid.fetch.download import WrongFile
 
 FILES = {
     "bbox_train/0001/a.jpg": b"one" * 50,
@@ -187,7 +188,28 @@ def test_two_members_do_not_share_a_place(kind, second, tmp_path):
         unpack(path, tmp_path / "out")
 
 
-@pytest.mark.parametrize("content", [b"", b"7z\xbc\xaf\x27\x1c", b"Rar!\x1a\x07\x00", b"\xff\xd8\xff"])
+@pytest.mark.parametrize("content", [b"7z\xbc\xaf\x27\x1c", b"Rar!\x1a\x07\x00", b"\x28\xb5\x2f\xfd"])
+def test_an_archive_of_another_kind_is_said_to_be_one(content, tmp_path):
+    (tmp_path / "what").write_bytes(content)
+    with pytest.raises(InputError, match="of a kind that is not unpacked here") as caught:
+        is_archive(tmp_path / "what")
+    assert not isinstance(caught.value, WrongFile)
+
+
+def test_a_zip_of_an_unknown_method_is_said_to_be_one(tmp_path):
+    path = packed(tmp_path / "new.zip", {"a": b"content"})
+    content = path.read_bytes()
+    method = struct.pack("<H", zipfile.ZIP_DEFLATED)
+    central = content.index(b"PK\x01\x02")
+    assert content[8:10] == content[central + 10 : central + 12] == method
+    unknown = struct.pack("<H", 93)
+    path.write_bytes(content[:8] + unknown + content[10 : central + 10] + unknown + content[central + 12 :])
+    with pytest.raises(InputError, match="of a kind that is not unpacked here") as caught:
+        unpack(path, tmp_path / "out")
+    assert not isinstance(caught.value, WrongFile)
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xd8\xff"])
 def test_what_is_no_archive_is_refused(content, tmp_path):
     path = tmp_path / "what"
     path.write_bytes(content)
