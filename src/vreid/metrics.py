@@ -9,7 +9,7 @@ Ties: among equal distances the negatives come first, so a match has the worst r
 The numbers do not depend on the order of the gallery, and a model that tells nothing apart gains nothing.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -63,8 +63,8 @@ def evaluate_rank(
     gallery_pids, gallery_camids = _labels("gallery", gallery_pids, gallery_camids)
     distances = _checked(distances, (len(query_pids), len(gallery_pids)))
     gallery = _Gallery.of(gallery_pids, gallery_camids)
-    scores = [_score(found, [ap]) for found in _match_ranks(distances, query_pids, query_camids, gallery)]
-    return _summary([first for first, _ in scores], [precisions[ap] for _, precisions in scores], gallery, ranks)
+    scores = [_score(found, ap) for found in _match_ranks(distances, query_pids, query_camids, gallery)]
+    return _summary(scores, gallery, ranks)
 
 
 def evaluate_features(
@@ -92,9 +92,7 @@ def evaluate_features(
         raise ValueError(f"{len(features)} features, {len(pids)} pids, {len(is_query)} query marks: not one each")
     views = {p.queries_in_gallery for p in protocols}
     galleries = {inside: _Gallery.of(pids, camids, ~is_query | inside) for inside in views}
-    kinds = {inside: {p.ap for p in protocols if p.queries_in_gallery == inside} for inside in views}
-    firsts = {inside: [] for inside in views}
-    precisions = {(inside, ap): [] for inside in views for ap in kinds[inside]}
+    scores = {protocol.name: [] for protocol in protocols}
     queries = np.flatnonzero(is_query)
     chunk = max(1, min(chunk, 2**24 // max(1, len(features))))
     for start in range(0, len(queries), chunk):
@@ -102,13 +100,11 @@ def evaluate_features(
         block = _checked(distance(features[rows], features), (len(rows), len(features)), first_row=start)
         for inside, gallery in galleries.items():
             for found in _match_ranks(block, pids[rows], camids[rows], gallery):
-                first, by_kind = _score(found, kinds[inside])
-                firsts[inside].append(first)
-                for ap, precision in by_kind.items():
-                    precisions[inside, ap].append(precision)
+                for protocol in protocols:
+                    if protocol.queries_in_gallery == inside:
+                        scores[protocol.name].append(_score(found, protocol.ap))
         del block  # or it would be held while the next one is made
-    found = {p.name: (inside := p.queries_in_gallery, precisions[inside, p.ap]) for p in protocols}
-    return {name: _summary(firsts[inside], own, galleries[inside], ranks) for name, (inside, own) in found.items()}
+    return {p.name: _summary(scores[p.name], galleries[p.queries_in_gallery], ranks) for p in protocols}
 
 
 def attribute_scores(recognised: np.ndarray, annotated: np.ndarray) -> dict[str, float]:
@@ -185,14 +181,14 @@ def _match_ranks(distances, query_pids, query_camids, gallery: _Gallery) -> Iter
         yield negatives + np.arange(1, len(matches) + 1)
 
 
-def _score(match_ranks: np.ndarray, kinds: Iterable[str]) -> tuple[int, dict[str, float]]:
-    """What is kept of one query: the rank of its first match, 0 without one, and its average precisions."""
-    first = int(match_ranks[0]) if len(match_ranks) else 0
-    return first, {kind: average_precision(match_ranks, kind) for kind in kinds}
+def _score(match_ranks: np.ndarray, ap: AveragePrecision) -> tuple[int, float]:
+    """What is kept of one query: the rank of its first match, 0 without one, and its average precision."""
+    return int(match_ranks[0]) if len(match_ranks) else 0, average_precision(match_ranks, ap)
 
 
-def _summary(firsts: list[int], precisions: list[float], gallery: _Gallery, ranks: Sequence[int]) -> dict:
-    first, precisions = np.array(firsts, np.intp), np.array(precisions)
+def _summary(scores: list[tuple[int, float]], gallery: _Gallery, ranks: Sequence[int]) -> dict:
+    first = np.array([found for found, _ in scores], np.intp)
+    precisions = np.array([precision for _, precision in scores])
     valid = first > 0
     if not valid.any():
         sizes = f"{len(first)} queries has a match among the {len(gallery.pids)} gallery tracklets"

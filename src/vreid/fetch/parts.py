@@ -47,6 +47,10 @@ def parts_of(layout: str, root: Path, attributes: Path) -> list[Part]:
     return [*folders, *files, Part(attributes.name, attributes, False)]
 
 
+def missing_of(parts: Sequence[Part]) -> list[Part]:
+    return [part for part in parts if not part.is_there()]
+
+
 def known_of(origin: Mapping[str, Any]) -> dict[str, Source]:
     """Where each part once came from, and the digest of those that are published files."""
     return {name: Source.from_entry(entry) for name, entry in origin.get("parts", {}).items()}

@@ -11,7 +11,7 @@ from typing import Any
 
 from vreid.errors import InputError
 from vreid.fetch.download import PATIENCE, Patience, check_digest, digest_of
-from vreid.fetch.parts import Part, Source, came_from, known_of, parts_of
+from vreid.fetch.parts import Source, came_from, known_of, missing_of, parts_of
 from vreid.fetch.take import Taker, whole_archives
 from vreid.files import written_whole
 from vreid.locks import only_writer
@@ -40,17 +40,17 @@ def fetch(
     """
     parts = parts_of(layout, root, attributes)
     faults: list[InputError] = []
-    if _missing(parts):
+    if missing_of(parts):
         with only_writer(root / ".fetching"):
             for pieces in whole_archives(list(map(Source.from_entry, sources))):
-                if wanted := _missing(parts):
+                if wanted := missing_of(parts):
                     taker = Taker(wanted, known_of(origin), root / ".fetching", patience)
                     try:
                         taker.take(pieces)
                     except InputError as fault:
                         faults.append(fault)
                     _note(root, pieces[0], taker.came)
-    if missing := _missing(parts):
+    if missing := missing_of(parts):
         looked = ", ".join(Source.from_entry(source).where for source in sources) or "no source"
         said = [*map(str, faults), f"looked in {looked}; these parts are missing:\n{came_from(missing, origin)}"]
         raise InputError("\n".join(said))
@@ -80,10 +80,6 @@ def _content(folder: Path) -> dict[str, int | str]:
             names.update(f"{os.path.relpath(path, folder)} {size}\n".encode())
             count, volume = count + 1, volume + size
     return {"files": count, "bytes": volume, "names_and_sizes": names.hexdigest()}
-
-
-def _missing(parts: Sequence[Part]) -> list[Part]:
-    return [part for part in parts if not part.is_there()]
 
 
 def _note(root: Path, source: Source, came: Mapping[str, Mapping]) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from vreid.errors import InputError
 from vreid.fetch.archive import is_archive, unpack
 from vreid.fetch.download import Patience, WrongFile, check_digest, digest_of, download, is_address
-from vreid.fetch.parts import Part, Source
+from vreid.fetch.parts import Part, Source, missing_of
 from vreid.files import written_whole
 
 PERSON = re.compile(r"[0-9]{4}|00-1")  # what folders within folders of frames are called
@@ -108,7 +108,7 @@ class Taker:
             raise
 
     def _missing(self) -> list[Part]:
-        return [part for part in self.wanted if not part.is_there()]
+        return missing_of(self.wanted)
 
     def _from(self, paths: Sequence[Path], room: Path, levels: int) -> None:
         """From what lies at a path, or from the pieces of an archive, which are unpacked in `room`."""
